@@ -1,0 +1,223 @@
+"""Diffusion transformer with adaLN-Zero on a grid of any rank (Peebles & Xie, arXiv:2212.09748).
+
+    (s1, a1, g1, s2, a2, g2) = Linear(SiLU(c)),   c = time embedding + modulation conditions
+    x <- x + g1 Attn(LN(x) (1 + a1) + s1),   x <- x + g2 MLP(LN(x) (1 + a2) + s2)
+
+A time of its own per cell (any axis in `time_axes`) gives each token its own modulation: a token's time is the
+largest of its cells'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gencore.backbone import Block, Trunk
+from gencore.condition import Conditions, check_ports
+from gencore.context import Context
+from gencore.denoised import Prediction
+from gencore.errors import InputError
+from gencore.nn.embed import TimeEmbedding, patch_grid, patchify, sincos_grid, unpatchify
+from gencore.nn.layers import CrossAttention, Mlp, Norm, NormKind, SelfAttention, modulate
+from gencore.nn.ports import build_ports
+from gencore.nn.rope import Rope, grid_positions
+from gencore.stream import Hidden, Mod, Stream
+
+MAIN = "x"
+_AXES = {1: ("n",), 2: ("h", "w"), 3: ("t", "h", "w")}
+
+
+class DiTBlock(Block):
+    """One adaLN-Zero block over the main stream; with `cross`, it also attends to the context streams."""
+
+    def __init__(self, width: int, heads: int, *, mlp_ratio: float = 4.0, norm: NormKind = "layer",
+                 qk_norm: NormKind | None = None, cross: tuple[str, ...] = ()) -> None:  # fmt: skip
+        super().__init__()
+        self.norm1, self.norm2 = Norm(width, norm), Norm(width, norm)
+        self.attn = SelfAttention(width, heads, qk_norm=qk_norm)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.modulation = nn.Linear(width, 6 * width)
+        self.cross = nn.ModuleDict({name: CrossAttention(width, heads, qk_norm=qk_norm) for name in cross})
+        self.norm_cross = Norm(width, norm, affine=True) if cross else nn.Identity()
+        self.rope: Rope | None = None
+
+    def _attn(self, x: Tensor, shift: Tensor, scale: Tensor, stream: Stream, ctx: Context) -> Tensor:
+        return self.attn(modulate(self.norm1(x), shift, scale), stream, ctx, self.rope)
+
+    def _cross(self, x: Tensor, h: Hidden, ctx: Context) -> Tensor:
+        y = self.norm_cross(x)
+        return torch.stack([layer(y, h[name], ctx) for name, layer in self.cross.items()]).sum(0)
+
+    def _mlp(self, x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        return self.mlp(modulate(self.norm2(x), shift, scale))
+
+    def forward(self, h: Hidden, mod: Mod, ctx: Context) -> Hidden:
+        stream = h[MAIN]
+        s1, a1, g1, s2, a2, g2 = self.modulation(F.silu(mod.c)).chunk(6, dim=-1)
+        x = stream.x
+        x = torch.addcmul(x, g1, ctx.site("attn", self._attn, x, s1, a1, stream, ctx))
+        if self.cross:
+            x = x + ctx.site("cross", self._cross, x, h, ctx)
+        x = torch.addcmul(x, g2, ctx.site("mlp", self._mlp, x, s2, a2))
+        return {**h, MAIN: stream._replace(x=x)}
+
+
+class DiT(Trunk):
+    """The grid diffusion transformer.
+
+    Args:
+        channels: C of the state.
+        patch: cells of a token along each grid axis; its length is the rank.
+        width, depth, heads, mlp_ratio: of the trunk.
+        ports: conditions by name, see `gencore.nn.ports.build_ports`.
+        prediction: what the output means; `extra` channels double the output.
+        norm: "layer" or "rms".
+        qk_norm: normalise queries and keys, or None.
+        pos: "sincos" table, rebuilt for any grid, or axial "rope".
+        time_axes: axes along which cells may carry a time of their own.
+
+    Raises:
+        InputError: the width does not suit the heads or the position table.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        patch: Sequence[int],
+        *,
+        width: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        ports: Mapping[str, Mapping[str, Any]] | None = None,
+        prediction: Prediction = Prediction(),
+        norm: NormKind = "layer",
+        qk_norm: NormKind | None = None,
+        pos: Literal["sincos", "rope"] = "sincos",
+        time_axes: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise InputError("width", width, f"a multiple of the {heads} heads")
+        self.patch, self.width, self.prediction, self.pos = tuple(patch), width, prediction, pos
+        self.axes = _AXES[len(self.patch)]
+        self.time_axes = self.axes if time_axes is None else tuple(time_axes)
+        self._config = {
+            "channels": channels, "patch": list(patch), "width": width, "depth": depth, "heads": heads,
+            "mlp_ratio": mlp_ratio, "ports": {k: dict(v) for k, v in (ports or {}).items()},
+            "prediction": prediction.config(), "norm": norm, "qk_norm": qk_norm, "pos": pos,
+            "time_axes": list(self.time_axes),
+        }  # fmt: skip
+        self.conditioners = build_ports(ports or {}, width, len(self.patch))
+        self.ports = {name: module.port for name, module in self.conditioners.items()}  # type: ignore[misc]
+        joined = sum(p.dims for p in self.ports.values() if p.kind == "channel_concat")
+        cell = math.prod(self.patch)
+        self.patch_embed = nn.Linear((channels + joined) * cell, width)
+        self.time_embed = TimeEmbedding(width)
+        cross = tuple(name for name, port in self.ports.items() if port.kind == "cross_attention")
+        self.blocks = nn.ModuleList(
+            DiTBlock(width, heads, mlp_ratio=mlp_ratio, norm=norm, qk_norm=qk_norm, cross=cross) for _ in range(depth)
+        )
+        if pos == "rope" and any(port.kind == "token_concat" for port in self.ports.values()):
+            raise InputError("pos", "rope with token_concat ports", "sincos: the further tokens have no coordinates")
+        if pos == "rope":
+            rope = Rope(width // heads, axes=len(self.patch))
+            for block in self.blocks:
+                block.rope = rope  # type: ignore[assignment]
+        self.final_norm = Norm(width, norm)
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.final = nn.Linear(width, cell * channels * prediction.channels)
+        self._tables: dict[tuple[int, ...], Tensor] = {}
+        initialise(self)
+
+    def config(self) -> dict[str, Any]:
+        return self._config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DiT:
+        return cls(**{**config, "prediction": Prediction(**config["prediction"])})
+
+    def _token_time(self, t: Tensor, grid: tuple[int, ...], x: Tensor) -> Tensor:
+        """(B, 1) for one time a sample, else (B, N): the largest time of each token's cells."""
+        if t.ndim == 1:
+            return t[:, None]
+        if t.ndim != x.ndim or t.shape[1] != 1:
+            raise InputError("time", f"shape {tuple(t.shape)}", f"(B,) or rank {x.ndim} with size 1 on the channel axis")
+        finer = [a for a, n in zip(self.axes, t.shape[2:], strict=True) if n > 1]
+        if stray := [a for a in finer if a not in self.time_axes]:
+            raise InputError("time axes", ", ".join(stray), ", ".join(self.time_axes) or "one time a sample")
+        if not finer:
+            return t.reshape(-1, 1)
+        cells = t.expand(t.shape[0], 1, *(n * p for n, p in zip(grid, self.patch, strict=True)))
+        return patchify(cells, self.patch).amax(-1)
+
+    def _positions(self, grid: tuple[int, ...], like: Tensor) -> Tensor:
+        if grid not in self._tables:
+            make = grid_positions(grid) if self.pos == "rope" else sincos_grid(grid, self.width)
+            self._tables[grid] = make
+        table = self._tables[grid]
+        if table.device != like.device:
+            table = self._tables[grid] = table.to(like.device)
+        return table
+
+    def embed(self, x_t: Tensor, t: Tensor, cond: Conditions, ctx: Context) -> tuple[Hidden, Mod]:
+        check_ports(cond, self.ports)
+        grid = patch_grid(x_t.shape[2:], self.patch, self.axes)
+        network_t = self._token_time(t, grid, x_t)
+        t_emb = self.time_embed(network_t)
+        mod, extra, joined, streams = t_emb, [], [x_t], {}
+        for name, port in self.ports.items():
+            value = self.conditioners[name](cond[name].value)
+            match port.kind:
+                case "modulation":
+                    mod = mod + value[:, None]
+                case "channel_concat":
+                    joined.append(value.to(x_t.dtype))
+                case "token_concat":
+                    extra.append(value)
+                case "cross_attention":
+                    streams[name] = Stream(value, mask=cond[name].mask)
+        state = torch.cat(joined, dim=1) if len(joined) > 1 else x_t
+        tokens = ctx.site("embed", self._tokens, state)
+        table = self._positions(grid, tokens)
+        if self.pos == "sincos":
+            tokens = tokens + table.to(tokens.dtype)
+        if extra:
+            # Further tokens come first and keep the state's tokens a contiguous tail for the head.
+            tokens = torch.cat([*extra, tokens], dim=1)
+            if network_t.shape[1] > 1:
+                pad = [e.shape[1] for e in extra]
+                mod = torch.cat([mod[:, :1].expand(-1, sum(pad), -1), mod], dim=1)
+        pos = table if self.pos == "rope" else None
+        return {MAIN: Stream(tokens, grid, pos), **streams}, Mod(network_t, t_emb, mod)
+
+    def _tokens(self, state: Tensor) -> Tensor:
+        return self.patch_embed(patchify(state, self.patch))
+
+    def _out(self, x: Tensor, c: Tensor) -> Tensor:
+        shift, scale = self.final_modulation(F.silu(c)).chunk(2, dim=-1)
+        return self.final(modulate(self.final_norm(x), shift, scale))
+
+    def head(self, h: Hidden, mod: Mod, ctx: Context) -> Tensor:
+        stream = h[MAIN]
+        n = math.prod(stream.grid)
+        c = mod.c if mod.c.shape[1] == 1 else mod.c[:, -n:]
+        return unpatchify(ctx.site("head", self._out, stream.x[:, -n:], c), stream.grid, self.patch)
+
+
+def initialise(net: DiT) -> None:
+    """adaLN-Zero: every linear Xavier-uniform with zero bias, the modulations and the output zero, time MLP N(0, 0.02)."""
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    for i in (0, 2):
+        nn.init.normal_(net.time_embed.mlp[i].weight, std=0.02)  # type: ignore[arg-type]
+    for linear in [*(b.modulation for b in net.blocks), net.final_modulation, net.final]:
+        nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
+        nn.init.zeros_(linear.bias)  # type: ignore[arg-type]

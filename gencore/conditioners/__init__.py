@@ -1,0 +1,1 @@
+"""Turning a user's words into conditions."""

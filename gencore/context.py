@@ -1,0 +1,119 @@
+"""The per-call context: where in the run a network call stands, and who listens to its sub-layers.
+
+Every sub-layer of every block runs through `Context.site`.  With nothing attached that is a plain call, and a graph
+compiled around it stays whole; with an interceptor attached, that one decides whether the sub-layer runs at all.
+State lives in `store`, which belongs to the run: two interleaved samplings of one network never share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import Tensor
+
+from gencore.stream import Hidden
+
+if TYPE_CHECKING:
+    from gencore.attend import KV
+
+
+class StepInfo(NamedTuple):
+    """Step `i` of `n` (0 when a solver chooses its own steps), and the solver's stage within the step."""
+
+    i: int = 0
+    n: int = 0
+    stage: str = ""
+
+
+class Interceptor:
+    """Base of whatever caches, replaces, predicts, subsets or records sub-layer calls.  Overrides what it needs.
+
+    State goes into ``ctx.store`` under ``ctx.key(kind, branch)``, one entry per guidance branch even when branches
+    share a batch (`Context.lanes` names the branch of each equal share of the rows).
+    """
+
+    def around(self, ctx: Context, kind: str, fn: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:
+        """The result of sub-layer `fn(x, *rest)`, by calling it or otherwise."""
+        return fn(x, *rest)
+
+    def claim(self, i: int, h: Hidden, ctx: Context) -> tuple[int, Hidden] | None:
+        """Take over blocks from `i` on: the next block to run and the streams it gets, or None to leave block `i` alone."""
+        return None
+
+    def kv(self, kind: str, kv: KV, ctx: Context) -> KV:
+        """Keys and values of an attention call, to record, replace, append to or overwrite."""
+        return kv
+
+
+class Chain(Interceptor):
+    """Several interceptors as one; the first is the outermost."""
+
+    def __init__(self, parts: Sequence[Interceptor]) -> None:
+        self.parts = tuple(parts)
+
+    def around(self, ctx: Context, kind: str, fn: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:
+        for part in reversed(self.parts):
+            fn = _wrapped(part, ctx, kind, fn)
+        return fn(x, *rest)
+
+    def claim(self, i: int, h: Hidden, ctx: Context) -> tuple[int, Hidden] | None:
+        return next((c for part in self.parts if (c := part.claim(i, h, ctx)) is not None), None)
+
+    def kv(self, kind: str, kv: KV, ctx: Context) -> KV:
+        for part in self.parts:
+            kv = part.kv(kind, kv, ctx)
+        return kv
+
+
+def _wrapped(part: Interceptor, ctx: Context, kind: str, fn: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda x, *rest: part.around(ctx, kind, fn, x, *rest)
+
+
+class Context:
+    """Handed to every block of one network call.
+
+    Args:
+        info: the step this call belongs to.
+        interceptor: who listens, or None.
+        lanes: guidance branch of each equal share of the batch, in row order.
+        request: names the run when several share a network.
+        store: the run's state for interceptors.
+        tap_at: block indices after which `taps` keeps the streams.
+        stop_after: last block to run, for feature extraction.
+        skip: block indices to leave out.
+        attention: name of the attention back end, empty for the default.
+    """
+
+    __slots__ = ("attention", "info", "interceptor", "lanes", "path", "request", "skip", "stop_after", "store", "tap_at",
+                 "taps")  # fmt: skip
+
+    def __init__(
+        self,
+        info: StepInfo | None = None,
+        *,
+        interceptor: Interceptor | None = None,
+        lanes: tuple[str, ...] = ("cond",),
+        request: str = "",
+        store: dict[tuple[str, ...], Any] | None = None,
+        tap_at: frozenset[int] = frozenset(),
+        stop_after: int | None = None,
+        skip: frozenset[int] = frozenset(),
+        attention: str = "",
+    ) -> None:
+        self.info = StepInfo() if info is None else info
+        self.interceptor, self.lanes, self.request = interceptor, lanes, request
+        self.store = {} if store is None else store
+        self.tap_at, self.stop_after, self.skip, self.attention = tap_at, stop_after, skip, attention
+        self.path = ""
+        self.taps: dict[int, Hidden] = {}
+
+    def site(self, kind: str, fn: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:
+        """Run sub-layer `fn(x, *rest)`; `kind` is one of embed, attn, cross, mlp, block, head."""
+        if self.interceptor is None:
+            return fn(x, *rest)
+        return self.interceptor.around(self, kind, fn, x, *rest)
+
+    def key(self, kind: str, branch: str) -> tuple[str, ...]:
+        """Where an interceptor keeps its state for this sub-layer and guidance branch."""
+        return (self.request, branch, self.info.stage, f"{self.path}{kind}")

@@ -1,0 +1,98 @@
+"""A network, its process, its conditions and guidance as one function of a noisy state: what samplers call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gencore.backbone import Backbone
+from gencore.condition import Conditions, concatenated, nulled
+from gencore.context import Chain, Context, Interceptor, StepInfo
+from gencore.denoised import Denoised
+from gencore.errors import GencoreError
+from gencore.guidance import COND, Guidance
+from gencore.process import GaussianProcess
+from gencore.spec import broadcast_time
+
+Transform = Callable[[Denoised, StepInfo], Denoised]
+"""A prediction transform: clamps, thresholds, resampling; between the network and the sampler."""
+
+
+class NotFinite(GencoreError, FloatingPointError):
+    """A network or solver produced NaN or infinity."""
+
+
+class Denoiser:
+    """One run's view of a network.
+
+    Args:
+        net: the backbone.
+        process: the forward process it was trained on.
+        conditions: one value per port.
+        guidance: how branches combine, or None for one conditional call.
+        transforms: applied to every prediction, in order.
+        interceptors: listen to sub-layers; their state lives here, so two runs never share it.
+        request: names this run in interceptors' keys.
+        attention: name of the attention back end.
+    """
+
+    def __init__(
+        self,
+        net: Backbone,
+        process: GaussianProcess,
+        conditions: Conditions,
+        *,
+        guidance: Guidance | None = None,
+        transforms: Sequence[Transform] = (),
+        interceptors: Sequence[Interceptor] = (),
+        request: str = "",
+        attention: str = "",
+    ) -> None:
+        self.net, self.process, self.conditions, self.guidance = net, process, conditions, guidance
+        self.transforms, self.request, self.attention = tuple(transforms), request, attention
+        self.interceptor = None if not interceptors else (
+            interceptors[0] if len(interceptors) == 1 else Chain(interceptors))  # fmt: skip
+        self.store: dict[tuple[str, ...], Any] = {}
+        self.calls = 0
+
+    def branches(self, x: Tensor, t: Tensor, info: StepInfo) -> dict[str, Tensor]:
+        """The raw network output of every branch of a query, computed in one batch."""
+        wanted = (COND,) if self.guidance is None else self.guidance.branches(t, info)
+        outputs: dict[str, Tensor] = {}
+        model_t = self.process.model_time(t)
+        for skip in dict.fromkeys(b.skip for b in wanted):
+            group = [b for b in wanted if b.skip == skip]
+            parts = [self.conditions if b.drop == () else nulled(self.conditions, self.net.ports, b.drop) for b in group]
+            n = len(group)
+            ctx = Context(info, interceptor=self.interceptor, lanes=tuple(b.name for b in group), request=self.request,
+                          store=self.store, skip=skip, attention=self.attention)  # fmt: skip
+            cond = parts[0] if n == 1 else concatenated(parts)
+            repeat = (n, *(1,) * (x.ndim - 1))
+            time = model_t if n == 1 else model_t.repeat(n, *(1,) * (model_t.ndim - 1))
+            out = self.net(x if n == 1 else x.repeat(repeat), time, cond, ctx)
+            outputs.update(zip((b.name for b in group), out.pred.chunk(n), strict=True))
+            self.calls += n
+        return outputs
+
+    def __call__(self, x: Tensor, t: Tensor, info: StepInfo = StepInfo(), x_t: Tensor | None = None) -> Denoised:
+        """The prediction for state `x` at times `t`, (B,) or broadcasting against it.
+
+        Args:
+            x_t: the free-running state, where `x` is one composed with known data.
+
+        Raises:
+            NotFinite: the network returned NaN or infinity.
+        """
+        outputs = self.branches(x, t, info)
+        raw = next(iter(outputs.values())) if self.guidance is None else self.guidance.combine(outputs, info)
+        if not bool(torch.isfinite(raw).all()):
+            raise NotFinite(f"network output: not finite at step {info.i} {info.stage}".rstrip()
+                            + "; check the weights, or use --dtype float32")  # fmt: skip
+        state = x if x_t is None else x_t
+        d = self.net.prediction.read(raw, state, self.process.coeffs(broadcast_time(t, state)))
+        for transform in self.transforms:
+            d = transform(d, info)
+        return d

@@ -1,0 +1,179 @@
+"""Discrete-time diffusion from a table of betas (DDPM, arXiv:2006.11239; named schedules of ADM, arXiv:2105.05233).
+
+Level k = T t - 1 in {0 .. T-1} sits at t = (k+1)/T and t = 0 is clean data:
+
+    alpha_bar_k = prod_{i<=k} (1 - beta_i),   alpha = sqrt(alpha_bar),   sigma = sqrt(1 - alpha_bar)
+
+Between levels alpha-bar is interpolated linearly, so continuous solvers run on discrete checkpoints too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from gencore.errors import InputError, unknown
+from gencore.process import Coeffs, GaussianProcess
+
+_SNAP = 1e-4  # a level this close to an integer is that integer: times may have passed through float32
+
+
+def _linspace(start: float, end: float, steps: int) -> Tensor:
+    return torch.linspace(start, end, steps, dtype=torch.float64)
+
+
+def _warmup(steps: int, start: float, end: float, share: float) -> Tensor:
+    betas = torch.full((steps,), end, dtype=torch.float64)
+    ramp = int(steps * share)
+    betas[:ramp] = _linspace(start, end, ramp)
+    return betas
+
+
+def _cosine(steps: int) -> Tensor:
+    """``min(1 - f((i+1)/T) / f(i/T), 0.999)``, f(u) = cos^2(pi/2 (u + 0.008) / 1.008) (arXiv:2102.09672, eq. 17)."""
+    f = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
+    return torch.tensor([min(1 - b / a, 0.999) for a, b in zip(f, f[1:], strict=False)], dtype=torch.float64)
+
+
+SCHEDULES: dict[str, Callable[[int], Tensor]] = {
+    "linear": lambda n: _linspace(0.1 / n, 20.0 / n, n),
+    "squaredcos_cap_v2": _cosine,
+    "quad": lambda n: _linspace(math.sqrt(0.1 / n), math.sqrt(20.0 / n), n) ** 2,
+    "const": lambda n: torch.full((n,), 20.0 / n, dtype=torch.float64),
+    "jsd": lambda n: 1.0 / _linspace(n, 1, n),
+    "warmup10": lambda n: _warmup(n, 0.1 / n, 20.0 / n, 0.1),
+    "warmup50": lambda n: _warmup(n, 0.1 / n, 20.0 / n, 0.5),
+}
+"""Betas of `T` steps by name, float64; the linear family is scaled by 1000/T and needs T >= 20."""
+
+
+def respace(steps: int, spec: str | Sequence[int] | None) -> list[int]:
+    """The kept levels of a `steps`-level process, rising.
+
+    Args:
+        spec: ``"N"`` keeps N evenly spaced levels; ``"a,b,c"`` splits the levels into equal sections and keeps that
+            many in each (0 keeps none, 1 the first); ``"ddimN"`` uses the smallest integer stride with exactly N
+            members; empty or None keeps all.
+
+    Raises:
+        InputError: a section smaller than its count, or no stride with N members.
+
+    >>> respace(10, "4")
+    [0, 3, 6, 9]
+    """
+    if spec is None or spec == "":
+        return list(range(steps))
+    if isinstance(spec, str) and spec.startswith("ddim"):
+        count = int(spec[4:])
+        for stride in range(1, steps + 1):
+            if len(range(0, steps, stride)) == count:
+                return list(range(0, steps, stride))
+        raise InputError("respacing", spec, f"a count that some integer stride over {steps} levels gives exactly")
+    counts = [int(c) for c in spec.split(",")] if isinstance(spec, str) else list(spec)
+    size, longer = divmod(steps, len(counts))
+    kept, start = [], 0
+    for i, count in enumerate(counts):
+        section = size + (i < longer)
+        if count > section:
+            raise InputError("respacing", f"{count} levels of a section of {section}", f"at most {section}")
+        stride, position = 1.0 if count <= 1 else (section - 1) / (count - 1), 0.0
+        for _ in range(count):
+            # Half-to-even on a running sum, not i*stride: published checkpoints were sampled at these indices.
+            kept.append(start + round(position))
+            position += stride
+        start += section
+    return kept
+
+
+class TableProcess(GaussianProcess):
+    """A Gaussian process given by betas.
+
+    Args:
+        betas: (T,) values in (0, 1], any float; kept in float64.
+        levels: (T,) what the network was trained to see at each level, default 0..T-1.
+        final: the state at t <= 0: ``"clean"`` has alpha-bar 1, ``"first"`` repeats level 0 (BDIA).
+        schedule: the name the betas came from, kept for `config`.
+    """
+
+    def __init__(
+        self,
+        betas: Tensor,
+        *,
+        levels: Sequence[int] | None = None,
+        final: Literal["clean", "first"] = "clean",
+        schedule: str | None = None,
+    ) -> None:
+        betas = betas.to(torch.float64)
+        if betas.ndim != 1 or not bool(((betas > 0) & (betas <= 1)).all()):
+            raise InputError("betas", f"{tuple(betas.shape)} with extremes {betas.aminmax()}", "(T,) values in (0, 1]")
+        self.betas, self.final, self.schedule = betas, final, schedule
+        self.alphas_cumprod = torch.cumprod(1 - betas, 0)
+        self.levels = torch.arange(len(betas)) if levels is None else torch.as_tensor(levels)
+        below = torch.ones(1, dtype=torch.float64) if final == "clean" else self.alphas_cumprod[:1]
+        self._padded = torch.cat([below, self.alphas_cumprod])
+
+    @classmethod
+    def named(cls, schedule: str = "linear", steps: int = 1000, *, respacing: str | None = None,
+              final: Literal["clean", "first"] = "clean") -> TableProcess:  # fmt: skip
+        """The process of a named schedule with `steps` levels, optionally respaced."""
+        if schedule not in SCHEDULES:
+            raise unknown("schedule", schedule, SCHEDULES)
+        process = cls(SCHEDULES[schedule](steps), final=final, schedule=schedule)
+        return process if not respacing else process.respaced(respacing)
+
+    def respaced(self, spec: str) -> TableProcess:
+        """The process of the kept levels only; the network still sees the original indices."""
+        kept = torch.tensor(respace(self.steps, spec))
+        abar = self.alphas_cumprod[kept]
+        before = torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
+        return TableProcess(1 - abar / before, levels=self.levels[kept].tolist(), final=self.final)
+
+    @property
+    def steps(self) -> int:
+        return len(self.betas)
+
+    def level(self, t: Tensor) -> Tensor:
+        """T t - 1 in float64, integers restored."""
+        k = self.steps * t.to(torch.float64) - 1
+        near = k.round()
+        return torch.where((k - near).abs() < _SNAP, near, k)
+
+    def at(self, level: Tensor) -> Tensor:
+        """The time of a level, (level + 1) / T in float64."""
+        return (level.to(torch.float64) + 1) / self.steps
+
+    def _interpolate(self, table: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        table = table.to(position.device)
+        low = position.floor().long().clamp(0, len(table) - 2)
+        slope = table[low + 1] - table[low]
+        return table[low] + (position - low) * slope, slope
+
+    def coeffs(self, t: Tensor) -> Coeffs:
+        abar, slope = self._interpolate(self._padded, (self.level(t) + 1).clamp(min=0))
+        alpha, sigma = abar.sqrt(), (1 - abar).clamp(min=0).sqrt()
+        d_abar = self.steps * slope
+        return Coeffs(alpha, sigma, d_abar / (2 * alpha), -d_abar / (2 * sigma.clamp(min=1e-12)))
+
+    def model_time(self, t: Tensor) -> Tensor:
+        level = self.level(t).clamp(min=0)
+        if self.steps == 1:
+            return self.levels.to(t.device, torch.float64)[level.long()]
+        return self._interpolate(self.levels.to(torch.float64), level)[0]
+
+    def config(self) -> dict[str, Any]:
+        named = self.schedule is not None
+        return {
+            **({"schedule": self.schedule, "steps": self.steps} if named else {"betas": self.betas.tolist()}),
+            **({} if named else {"levels": self.levels.tolist()}),
+            "final": self.final,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> TableProcess:
+        if "schedule" in config:
+            return cls.named(**config)
+        return cls(**{**config, "betas": torch.tensor(config["betas"], dtype=torch.float64)})

@@ -1,0 +1,97 @@
+"""Driving a sampler: one loop for previews, results and inversions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gencore.context import StepInfo
+from gencore.denoised import Denoised
+from gencore.denoiser import Denoiser
+from gencore.known import Known
+from gencore.noise import Noise
+from gencore.process import GaussianProcess
+from gencore.sampler import Query, Sampler, State
+from gencore.spec import LatentSpec
+
+
+class Step(NamedTuple):
+    """One finished step.
+
+    Args:
+        index: 1-based.
+        total: steps in all, 0 when the solver chooses its own.
+        state: the sampler's state after the step; resume from it with `stream(..., state=...)`.
+        done: this was the last one.
+    """
+
+    index: int
+    total: int
+    state: State
+    done: bool
+
+    @property
+    def x(self) -> Tensor:
+        """(B, ...) the state."""
+        return self.state.x
+
+    @property
+    def preview(self) -> Tensor:
+        """(B, ...) the clean estimate of the step, or the result after the last one."""
+        return self.state.x if self.done or self.state.last is None else self.state.last.x0
+
+
+def answer(questions: Generator[Query, Denoised, Any], ask: Callable[[Query], Denoised]) -> Any:
+    """Answer every query of a step; returns what the step returns."""
+    try:
+        query = next(questions)
+        while True:
+            query = questions.send(ask(query))
+    except StopIteration as stop:
+        return stop.value
+
+
+def stream(
+    denoise: Denoiser,
+    sampler: Sampler,
+    spec: LatentSpec,
+    times: Tensor,
+    noise: Noise,
+    *,
+    known: Known | None = None,
+    state: State | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[Step]:
+    """Sample, one step at a time; leaving the loop frees everything.
+
+    Args:
+        denoise: the run's denoiser.
+        spec: of one latent.
+        times: falling from noise to data, (n + 1,) or (n + 1, B or 1, ...).
+        noise: keyed by sample; the initial draw has key ``("init",)``.
+        known: given cells; they come back bit for bit.
+        state: continue from this one instead of from noise.
+        dtype: of the state.
+    """
+    process = denoise.process
+    if state is None:
+        eps = noise.draw("normal", ("init",), spec.sizes).to(dtype)
+        state = sampler.init(process.prior(eps), times, process)
+    while not state.done:
+        if known is not None:
+            state = known.state(state, noise)
+
+        def ask(query: Query, i: int = state.i, n: int = state.steps) -> Denoised:
+            shown = query if known is None else known.query(query, spec)
+            with nullcontext() if query.grad else torch.no_grad():
+                return denoise(shown.x, shown.t, StepInfo(i, n, query.stage), x_t=query.x)
+
+        state = answer(sampler.step(state, noise), ask)
+        if state.done and known is not None:
+            state = replace(state, x=known.paste(state.x))
+        yield Step(state.i, state.steps, state, state.done)

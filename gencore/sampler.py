@@ -1,0 +1,107 @@
+"""Samplers ask instead of calling: a step yields queries and receives predictions.
+
+So one driver serves one network, towers in lock-step, a pipeline of ranks, or a server that batches requests which
+stand at different steps.  A sampler is an immutable value; all that changes is in its state, which is copyable
+between steps.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+from torch import Tensor
+
+from gencore.denoised import Denoised, PredictionKind
+from gencore.noise import Noise
+from gencore.process import GaussianProcess
+from gencore.schedules import default_times
+
+
+class Query(NamedTuple):
+    """A question to the network: the prediction for `x` at times `t`.
+
+    Args:
+        x: (B, ...) state.
+        t: (B,) float64, or broadcasting against `x`.
+        stage: which evaluation within the step.
+        grad: answer under autograd (likelihoods, loss guidance).
+    """
+
+    x: Tensor
+    t: Tensor
+    stage: str = ""
+    grad: bool = False
+
+
+Steps = Generator[Query, Denoised, Any]
+"""A step in progress: yields `Query`, is sent `Denoised`, returns the next state."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Where a run stands.
+
+    Args:
+        x: (B, ...) the state, which known regions may replace between steps.
+        i: index of the next step.
+        times: (n + 1,) falling float64 times, or (n + 1, B or 1, ...) broadcasting against `x`.
+        process: of the run.
+        memory: what a multistep method remembers.
+        last: the latest prediction, for previews.
+    """
+
+    x: Tensor
+    i: int
+    times: Tensor
+    process: GaussianProcess
+    memory: tuple[Any, ...] = ()
+    last: Denoised | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps in all; 0 when the method chooses its own."""
+        return len(self.times) - 1
+
+    @property
+    def done(self) -> bool:
+        return self.i >= len(self.times) - 1
+
+    def time(self, i: int) -> Tensor:
+        """``times[i]`` as (B,) or broadcasting against `x`."""
+        t = self.times[i]
+        return t.expand(self.x.shape[0]) if t.ndim == 0 else t
+
+    def advance(self, x: Tensor, last: Denoised, memory: tuple[Any, ...] = ()) -> State:
+        """The state after one more step."""
+        return replace(self, x=x, i=self.i + 1, last=last, memory=memory)
+
+
+class Sampler(ABC):
+    """A method to walk from noise to data.
+
+    Attributes:
+        order: of convergence towards the ODE's solution; 0 for stochastic methods.
+        draws: the kind of noise a step needs, or None.
+    """
+
+    order: int = 1
+    draws: Literal["normal"] | None = None
+
+    def times(self, process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
+        """The (n + 1,) falling times this method takes when it is given a number of steps."""
+        return default_times(process, kind, steps)
+
+    def init(self, x: Tensor, times: Tensor, process: GaussianProcess) -> State:
+        """The state before the first step; `times` fall from noise to data."""
+        return State(x, 0, times, process)
+
+    @abstractmethod
+    def step(self, state: State, noise: Noise) -> Steps:
+        """One step."""
+
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """JSON arguments that build an equal sampler."""

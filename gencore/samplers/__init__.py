@@ -1,0 +1,1 @@
+"""Walks from noise to data."""

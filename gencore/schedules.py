@@ -1,0 +1,65 @@
+"""Time grids: values, exact times in, never shifted silently."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gencore.denoised import PredictionKind
+from gencore.errors import InputError
+from gencore.process import GaussianProcess
+from gencore.processes.tables import TableProcess, respace
+
+
+def uniform(steps: int, start: float = 1.0, end: float = 0.0) -> Tensor:
+    """(steps + 1,) equally spaced float64 times falling from `start` to `end`."""
+    if steps < 1:
+        raise InputError("steps", steps, "1 or more")
+    return torch.linspace(start, end, steps + 1, dtype=torch.float64)
+
+
+def levels(process: TableProcess, spec: str | int | None) -> Tensor:
+    """The times of the kept levels of a table process, falling, then 0 (see `respace` for `spec`)."""
+    kept = torch.tensor(respace(process.steps, str(spec) if isinstance(spec, int) else spec)[::-1])
+    return torch.cat([process.at(kept), torch.zeros(1, dtype=torch.float64)])
+
+
+def shifted(times: Tensor, shift: float) -> Tensor:
+    """s t / (1 + (s - 1) t): more steps near noise for s > 1 (arXiv:2403.03206, eq. 23)."""
+    if shift <= 0:
+        raise InputError("shift", shift, "more than 0")
+    return shift * times / (1 + (shift - 1) * times)
+
+
+def interval(process: GaussianProcess, kind: PredictionKind, eps: float = 1e-3) -> tuple[float, float]:
+    """The times (cleanest, noisiest) between which the ODE's velocity is finite.
+
+    A path whose sigma has an infinite slope at t = 0 starts at `eps` (a table process at its first level); a
+    prediction that says nothing about x_0 at pure noise (epsilon, score) ends `eps` before t = 1 where alpha vanishes.
+    """
+    ends = process.coeffs(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    low, high = 0.0, 1.0
+    if isinstance(process, TableProcess):
+        low = process.at(torch.tensor(0)).item()
+    elif ends.d_sigma[0].abs() > 1e6:
+        low = eps
+    if kind in ("epsilon", "score") and ends.alpha[1] < 1e-6:
+        high = 1 - eps
+    return low, high
+
+
+def default_times(process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
+    """The grid of samplers that only look at the process at given times: its own levels, or uniform times down to 0."""
+    if isinstance(process, TableProcess):
+        if not 1 <= steps <= process.steps:
+            raise InputError("steps", steps, f"1..{process.steps}, the levels this model was trained on")
+        return levels(process, steps)
+    return uniform(steps, interval(process, kind)[1])
+
+
+def ode_times(process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
+    """The grid of ODE solvers: uniform over `interval`, then down to 0 where that ends earlier."""
+    low, high = interval(process, kind)
+    if low == 0 or steps == 1:
+        return uniform(steps, high)
+    return torch.cat([uniform(steps - 1, high, low), torch.zeros(1, dtype=torch.float64)])

@@ -1,0 +1,1 @@
+"""Checks that third parties run on their own parts."""

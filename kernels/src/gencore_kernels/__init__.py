@@ -1,0 +1,1 @@
+"""Optional fast operators for gencore."""

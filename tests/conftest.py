@@ -1,0 +1,65 @@
+"""Distributions made up for a test: real metadata on disk, seen by a new interpreter."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Site:
+    """A folder that stands in for site-packages, before the real one."""
+
+    folder: Path
+
+    def install(self, distribution: str, *, entry: str = "", version: str = "1.2.3", **modules: str) -> None:
+        """Write `modules` (``name=source``) and metadata with ``entry`` as a line of group ``gencore.plugins``."""
+        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[gencore.plugins]\n{entry}\n")
+        for name, source in modules.items():
+            (self.folder / f"{name}.py").write_text(dedent(source))
+
+    def plugin(
+        self, name: str, provides: str = "{}", rest: str = "", *, distribution: str = "", code: str = ""
+    ) -> None:
+        """Install a plug-in with a well-formed manifest; `code` is the body of its implementation module."""
+        manifest = f"""
+            from gencore.manifest import Manifest, Option
+            manifest = Manifest(name={name!r}, summary="made up", provides={provides}, {rest})
+        """
+        module = (distribution or name).replace("-", "_")
+        self.install(
+            distribution or f"gencore-{name}",
+            entry=f"{name} = {module}_manifest:manifest",
+            **{f"{module}_manifest": manifest, f"{module}_code": code},
+        )
+
+    def run(self, *words: str, plugins: str | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``python -m`` with `words` where the folder is visible."""
+        env = {**os.environ, "PYTHONPATH": str(self.folder), **environment}
+        for name in {"GENCORE_PLUGINS", "PYTHONUNBUFFERED"} - environment.keys():
+            env.pop(name, None)
+        if plugins is not None:
+            env["GENCORE_PLUGINS"] = plugins
+        # -P: the folder the tests are started from must not stand in for what is installed.
+        return subprocess.run(
+            [sys.executable, "-P", *words], env=env, cwd=self.folder, capture_output=True, text=True, timeout=120
+        )
+
+    def gencore(self, *words: str, **how: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line."""
+        return self.run("-m", "gencore", *words, **how)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """An empty `Site`."""
+    return Site(tmp_path)
