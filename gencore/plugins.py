@@ -168,3 +168,18 @@ def _load(plugin: Plugin, kind: str, name: str) -> Any:
         raise PluginError(f"{what} cannot be imported: no module named '{error.name}'") from error
     except (Exception, SystemExit) as error:
         raise PluginError(f"{what} cannot be imported from {target}: {summary_line(error)}") from error
+
+
+def versions(modality: str) -> dict[str, str]:
+    """What a result of `modality` depends on: ``{distribution: version}``."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    owner = provided("modality").get(modality)
+    names = ["gencore", "torch", "numpy", *([owner.distribution] if owner else [])]
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -110,7 +110,7 @@ class Window(Pattern):
 
     def sees(self, b: Tensor, q: Tensor, k: Tensor) -> Tensor:
         at, to = coordinates(q, self.grid), coordinates(k, self.grid)
-        return _all([(i - j).abs() <= r for i, j, r in zip(at, to, self.radius, strict=True)], k)
+        return _all([(i - r <= j) & (j <= i + r) for i, j, r in zip(at, to, self.radius, strict=True)], k)
 
 
 def coordinates(position: Tensor, grid: Sequence[int]) -> list[Tensor]:

@@ -66,7 +66,8 @@ class Segments(Pattern):
 
     def __post_init__(self) -> None:
         size = 0
-        if self.ids.ndim == 1:
+        # Looking at the values would break a graph being compiled.
+        if self.ids.ndim == 1 and not torch.compiler.is_compiling():
             runs, lengths = torch.unique_consecutive(self.ids, return_counts=True)
             if len(runs.unique()) == len(runs) and len(lengths.unique()) == 1:
                 size = int(lengths[0])

@@ -66,6 +66,7 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self._averaged = self.global_step
+        self.net.train()
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self.global_step > self._averaged:

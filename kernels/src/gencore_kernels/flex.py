@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,9 +19,10 @@ from gencore.patterns import Full, Pattern
 def flex(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, key_bias: Tensor | None) -> Tensor:
     """Attention by `torch.nn.attention.flex_attention`, for any pattern.
 
-    Made for CUDA, where the operator is compiled on first use and skips blocks of keys no query of a block sees.  On
-    a CPU, and not under ``torch.compile``, it runs PyTorch's unfused fallback: exact, without gradients, and about
-    fifteen times slower than the default back end (1,024 tokens, 4 heads of 32, one core).
+    Made for CUDA, where the operator is compiled on first use and skips blocks of keys no query of a block sees (no
+    CUDA measurement stands behind this back end).  On a CPU it has no gradients.  Called eagerly there it is PyTorch's
+    unfused fallback, about fifteen times slower than the default (1,024 tokens, 4 heads of 32, one core); inside
+    ``torch.compile`` it is fused, and PyTorch 2.14 fails to compile `Segments`.
 
     Args:
         q, k, v: (B, H, Nq, D) and twice (B, H, Nk, D).
@@ -37,21 +38,16 @@ def flex(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, key_bias: Tensor | N
     if q.device.type == "cpu" and any(x is not None and x.requires_grad for x in (q, k, v, key_bias)):
         hint = "leave attention at its default to train"
         raise InputError("attention", "flex with gradients on a CPU", "flex under torch.no_grad()", hint)
-    pattern, key_bias = keys_as_bias(pattern, key_bias, k)
-    blocks = None
-    if not isinstance(pattern, Full):
-        is_value = all(type(part).__eq__ is not object.__eq__ for part in pattern.parts())
-        make = _kept_block_mask if is_value and not torch.compiler.is_compiling() else _block_mask
-        blocks = make(pattern, q.shape[2], k.shape[2], q.device)
+    make, operator = _block_mask, cast(Callable[..., Any], flex_attention)
+    if not torch.compiler.is_compiling():
+        pattern, key_bias = keys_as_bias(pattern, key_bias, k)
+        # Patterns that hold tensors compare by identity: nothing to find again.
+        if all(type(part).__eq__ is not object.__eq__ for part in pattern.parts()):
+            make = _kept_block_mask
+        operator = _compiled() if q.is_cuda else _unfused
+    blocks = None if isinstance(pattern, Full) else make(pattern, q.shape[2], k.shape[2], q.device)
     score = None if key_bias is None else _adding(key_bias.expand(len(k), -1).to(q.dtype))
-    if torch.compiler.is_compiling():
-        return flex_attention(q, k, v, score_mod=score, block_mask=blocks)
-    if q.is_cuda:
-        return _compiled()(q, k, v, score_mod=score, block_mask=blocks)
-    with warnings.catch_warnings():
-        # The slowness it warns of is documented above.
-        warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
-        return flex_attention(q, k, v, score_mod=score, block_mask=blocks)
+    return operator(q, k, v, score_mod=score, block_mask=blocks)
 
 
 def _block_mask(pattern: Pattern, queries: int, keys: int, device: torch.device) -> BlockMask:
@@ -64,8 +60,7 @@ def _block_mask(pattern: Pattern, queries: int, keys: int, device: torch.device)
     return create_block_mask(sees, pattern.samples(), None, queries, keys, device=device)
 
 
-# Making a block mask evaluates the predicate on every pair of positions: once for equal patterns, where equality is by
-# value (patterns that hold tensors compare by identity).
+# Making a block mask evaluates the predicate on every pair of positions.
 _kept_block_mask = lru_cache(maxsize=64)(_block_mask)
 
 
@@ -79,3 +74,10 @@ def _adding(bias: Tensor) -> Callable[..., Tensor]:
 @cache
 def _compiled() -> Callable[..., Any]:
     return torch.compile(flex_attention)
+
+
+def _unfused(*args: Any, **options: Any) -> Any:
+    with warnings.catch_warnings():
+        # The slowness it warns of is documented above.
+        warnings.filterwarnings("ignore", message="flex_attention called without torch.compile")
+        return flex_attention(*args, **options)

@@ -76,6 +76,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with the four MNIST IDX files")
     parser.add_argument("--out", type=Path, default=FOLDER, help="where <name>.safetensors is written")
+    parser.add_argument("--name", choices=list(TRUNKS), nargs="*", default=list(TRUNKS), help="which; both by default")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1_000_000)
     args = parser.parse_args()
@@ -87,13 +88,14 @@ def main() -> None:
     images, labels = tensors("train")
     test_images, test_labels = tensors("test")
     args.out.mkdir(parents=True, exist_ok=True)
-    for offset, name in enumerate(TRUNKS):
-        model = train(name, images, labels, args.epochs, args.seed + offset)
+    for name in args.name:
+        seed = args.seed + list(TRUNKS).index(name)
+        model = train(name, images, labels, args.epochs, seed)
         stored = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
         model.load_state_dict(stored)
         score = accuracy(model, test_images, test_labels)
         metadata = {"name": name, "accuracy": f"{score:.4f}", "data": f"MNIST, {len(test_images)} held-out images"}
-        metadata |= {"epochs": str(args.epochs), "seed": str(args.seed + offset)}
+        metadata |= {"epochs": str(args.epochs), "seed": str(seed)}
         write_tensors(args.out / f"{name}.safetensors", stored, metadata, force=True)
         print(f"{name}  held-out accuracy {score:.2%}", flush=True)
 

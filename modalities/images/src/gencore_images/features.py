@@ -36,7 +36,7 @@ def _pooled() -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
         nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(32 * 7 * 7, 64), nn.Tanh(),
+        nn.Flatten(), nn.Linear(32 * 7 * 7, 64), nn.GELU(),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from gencore.objectives.denoising import Denoising
 from gencore.nn.init import seeded
 from gencore.objectives.flow import FlowMatching
 from gencore.pipeline import Pipeline
-from gencore.processes.flows import LinearFlow
+from gencore.processes.flows import Clock, LinearFlow
 from gencore.processes.tables import TableProcess
 from gencore.training.preset import Training
 
@@ -52,7 +52,7 @@ def digits(steps: int = 9_000, batch: int = 128, seed: int = 0) -> Training:
     ports, conditioner = _labels(10)
     with seeded(seed):
         net = DiT(1, (4, 4), width=192, depth=5, heads=6, ports=ports, prediction=Prediction("velocity"))
-    process = LinearFlow()
+    process = LinearFlow(Clock(scale=1000.0))
     pipeline = Pipeline(modality="images", tokenizer=Pixels(1, (28, 28), multiple=4), conditioner=conditioner, backbone=net, process=process)
     return Training(
         pipeline=pipeline, objective=FlowMatching(process, times="logit_normal"), steps=steps, batch=batch, seed=seed,
