@@ -12,8 +12,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gencore.errors import GencoreError, InputError
+    from gencore.known import Known
+    from gencore.loading import load
     from gencore.manifest import API_VERSION, Manifest, Option
-    from gencore.pipeline import Pipeline, load
+    from gencore.pipeline import Pipeline
     from gencore.sampler import Sampler
     from gencore.spec import LatentSpec
 
@@ -21,18 +23,20 @@ _HOME = {
     "API_VERSION": "gencore.manifest",
     "GencoreError": "gencore.errors",
     "InputError": "gencore.errors",
+    "Known": "gencore.known",
     "LatentSpec": "gencore.spec",
     "Manifest": "gencore.manifest",
     "Option": "gencore.manifest",
     "Pipeline": "gencore.pipeline",
     "Sampler": "gencore.sampler",
-    "load": "gencore.pipeline",
+    "load": "gencore.loading",
 }
 
 __all__ = [
     "API_VERSION",
     "GencoreError",
     "InputError",
+    "Known",
     "LatentSpec",
     "Manifest",
     "Option",

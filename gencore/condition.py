@@ -84,7 +84,8 @@ def dropped(conditions: Conditions, ports: Mapping[str, Port], rate: float | Map
             continue
         drop = noise.draw("uniform", ("drop", name), ()).to(condition.value.device) < p
         where = drop.reshape(-1, *(1,) * (condition.value.ndim - 1))
-        result[name] = replace(condition, value=torch.where(where, null_of(name, condition, ports[name]), condition.value))
+        null = null_of(name, condition, ports[name])
+        result[name] = replace(condition, value=torch.where(where, null, condition.value))
     return result
 
 
@@ -92,7 +93,7 @@ def check_ports(conditions: Conditions, ports: Mapping[str, Port]) -> None:
     """Refuse a condition that no port would read, and a port left without a value."""
     for name in conditions:
         if name not in ports:
-            raise InputError("condition", f"'{name}'", ", ".join(sorted(ports)) or "no condition: this network takes none")
+            raise InputError("condition", f"'{name}'", ", ".join(sorted(ports)) or "none: this network takes none")
     for name in ports:
         if name not in conditions:
             raise InputError(f"condition '{name}'", "nothing", "a value; its null stands for 'absent'")

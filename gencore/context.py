@@ -38,7 +38,7 @@ class Interceptor:
         return fn(x, *rest)
 
     def claim(self, i: int, h: Hidden, ctx: Context) -> tuple[int, Hidden] | None:
-        """Take over blocks from `i` on: the next block to run and the streams it gets, or None to leave block `i` alone."""
+        """Take over blocks from `i` on: the next block to run and its streams, or None to leave block `i` alone."""
         return None
 
     def kv(self, kind: str, kv: KV, ctx: Context) -> KV:
@@ -85,8 +85,19 @@ class Context:
         attention: name of the attention back end, empty for the default.
     """
 
-    __slots__ = ("attention", "info", "interceptor", "lanes", "path", "request", "skip", "stop_after", "store", "tap_at",
-                 "taps")  # fmt: skip
+    __slots__ = (
+        "attention",
+        "info",
+        "interceptor",
+        "lanes",
+        "path",
+        "request",
+        "skip",
+        "stop_after",
+        "store",
+        "tap_at",
+        "taps",
+    )
 
     def __init__(
         self,

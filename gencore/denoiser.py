@@ -13,7 +13,7 @@ from gencore.condition import Conditions, concatenated, nulled
 from gencore.context import Chain, Context, Interceptor, StepInfo
 from gencore.denoised import Denoised
 from gencore.errors import GencoreError
-from gencore.guidance import COND, Guidance
+from gencore.guidance import COND, Branch, Guidance
 from gencore.process import GaussianProcess
 from gencore.spec import broadcast_time
 
@@ -65,17 +65,24 @@ class Denoiser:
         model_t = self.process.model_time(t)
         for skip in dict.fromkeys(b.skip for b in wanted):
             group = [b for b in wanted if b.skip == skip]
-            parts = [self.conditions if b.drop == () else nulled(self.conditions, self.net.ports, b.drop) for b in group]
+            parts = [self._conditions(b) for b in group]
             n = len(group)
             ctx = Context(info, interceptor=self.interceptor, lanes=tuple(b.name for b in group), request=self.request,
                           store=self.store, skip=skip, attention=self.attention)  # fmt: skip
             cond = parts[0] if n == 1 else concatenated(parts)
             repeat = (n, *(1,) * (x.ndim - 1))
             time = model_t if n == 1 else model_t.repeat(n, *(1,) * (model_t.ndim - 1))
-            out = self.net(x if n == 1 else x.repeat(repeat), time, cond, ctx)
+            # A compiled network is one graph without interceptors; with one attached its eager forward runs.
+            call = self.net if self.interceptor is None else self.net.forward
+            out = call(x if n == 1 else x.repeat(repeat), time, cond, ctx)
             outputs.update(zip((b.name for b in group), out.pred.chunk(n), strict=True))
             self.calls += n
         return outputs
+
+    def _conditions(self, branch: Branch) -> Conditions:
+        if branch.drop == ():
+            return self.conditions
+        return nulled(self.conditions, self.net.ports, branch.drop)
 
     def __call__(self, x: Tensor, t: Tensor, info: StepInfo = StepInfo(), x_t: Tensor | None = None) -> Denoised:
         """The prediction for state `x` at times `t`, (B,) or broadcasting against it.

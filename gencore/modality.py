@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch.utils.data import Dataset
+from gencore.errors import InputError
+from gencore.media.files import check_output
 
-    from gencore.pipeline import Generated, Pipeline
+if TYPE_CHECKING:
+    from gencore.data import Data
+    from gencore.generated import Generated
+    from gencore.pipeline import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How a result compares with a file.
+
+    Args:
+        equal, total: samples that are bit-equal in the file's own precision, of how many.
+        largest: the largest difference in words ("2 of 255"), empty when all are equal or it cannot be told.
+    """
+
+    equal: int
+    total: int
+    largest: str = ""
 
 
 class Modality(ABC):
@@ -40,6 +58,21 @@ class Modality(ABC):
             InputError: the file exists and `force` is false, or its folder cannot be written.
         """
 
+    def check_output(self, path: Path, seeds: Sequence[int], *, force: bool = False) -> None:
+        """Refuse, before any work, a `path` that `save` would refuse for samples of these seeds.
+
+        Raises:
+            InputError: another suffix, an existing file without `force`, or a folder that cannot be written.
+        """
+        if path.suffix.lower() != self.suffix:
+            raise InputError("output", path, f"a {self.suffix} file")
+        check_output(path, force)
+
+    def difference(self, out: Generated, path: Path, recipe: dict[str, Any]) -> Difference:
+        """Compare `out` with the file at `path` that was saved with `recipe`: by the hash of the decoded samples."""
+        same = out.recipe["result"] == recipe["result"]
+        return Difference(len(out.samples) if same else 0, len(out.samples))
+
     @abstractmethod
     def load(self, path: Path, pipe: Pipeline) -> Tensor:
         """(B, ...) data of a file that `save` wrote, or of any file users call known."""
@@ -61,17 +94,33 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def dataset(self, source: Path, pipe: Pipeline, **options: Any) -> Dataset[Mapping[str, Any]]:
-        """A map-style dataset of ``{"data": (...), **targets}`` for training and evaluation."""
+    def dataset(self, source: Path | None, pipe: Pipeline | None = None, **options: Any) -> Data:
+        """Items for training and evaluation.
+
+        Args:
+            source: where they lie; None for data the modality makes itself, if it has any.
+            pipe: brings every item to this pipeline's size; None leaves items as they are, for a preset to look at.
+            options: of the modality, for instance a preset's `Training.data`.
+
+        Raises:
+            InputError: nothing there, or nothing understood.
+        """
 
     @abstractmethod
-    def evaluate(self, pipe: Pipeline, data: Dataset[Mapping[str, Any]], *, n: int, seed: int = 0,
-                 progress: Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:  # fmt: skip
-        """Figures of the model against held-out data, JSON-able; each named after its feature extractor."""
+    def evaluate(self, pipe: Pipeline, data: Data, *, n: int, seed: int = 0, train: Data | None = None,
+                 progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:  # fmt: skip
+        """Figures of the model against held-out data, JSON-able; each named after its feature extractor.
 
-    def example(self, pipe: Pipeline) -> dict[str, Any]:
-        """Words that suit the packaged default, for demos and conformance."""
-        return {}
+        Args:
+            data: held out from training.
+            n: number of samples to make.
+            train: what the model was trained on, for baselines and to find copies; None goes without.
+            progress: called with samples made and `n`.
+        """
+
+    def example(self, pipe: Pipeline, n: int = 1) -> dict[str, Any]:
+        """Words for `n` samples as different as the words allow, for previews, demos and conformance."""
+        return {"n": n}
 
     def preview(self, outs: Sequence[Generated], path: Path) -> None:
         """A picture of several results for the gallery; by default the first one's own file."""

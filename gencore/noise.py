@@ -1,9 +1,9 @@
 """Keyed randomness: a draw depends on the sample's seed and on what it is for, never on batch, rank or device.
 
 An argument called `noise` is always such a source; a drawn tensor is called `eps`.  The key is hashed with blake2b
-to 128 bits, which key a Philox4x64 counter generator (Salmon et al. 2011) on the host.  Normals come from the raw words by a
-float64 Box-Muller transform, so a recipe does not depend on NumPy's unversioned distributions, and a longer draw
-starts with the shorter one.
+to 128 bits, which key a Philox4x64 counter generator (Salmon et al. 2011) on the host.  Normals come from the raw
+words by a float64 Box-Muller transform, so a recipe does not depend on NumPy's unversioned distributions, and a
+longer draw starts with the shorter one.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from gencore.spec import broadcast_time
 
 
 class Coeffs(NamedTuple):
-    """x_t = alpha x_0 + sigma eps and the derivatives of both by t; float64, of the shape of the time they came from."""
+    """x_t = alpha x_0 + sigma eps and the derivatives of both by t; float64, shaped like the time they came from."""
 
     alpha: Tensor
     sigma: Tensor

@@ -15,7 +15,6 @@ from gencore.denoised import Denoised
 from gencore.denoiser import Denoiser
 from gencore.known import Known
 from gencore.noise import Noise
-from gencore.process import GaussianProcess
 from gencore.sampler import Query, Sampler, State
 from gencore.spec import LatentSpec
 
@@ -82,16 +81,17 @@ def stream(
     if state is None:
         eps = noise.draw("normal", ("init",), spec.sizes).to(dtype)
         state = sampler.init(process.prior(eps), times, process)
-    while not state.done:
+    now: State = state
+    while not now.done:
         if known is not None:
-            state = known.state(state, noise)
+            now = known.state(now, noise)
 
-        def ask(query: Query, i: int = state.i, n: int = state.steps) -> Denoised:
+        def ask(query: Query, i: int = now.i, n: int = now.steps) -> Denoised:
             shown = query if known is None else known.query(query, spec)
             with nullcontext() if query.grad else torch.no_grad():
                 return denoise(shown.x, shown.t, StepInfo(i, n, query.stage), x_t=query.x)
 
-        state = answer(sampler.step(state, noise), ask)
-        if state.done and known is not None:
-            state = replace(state, x=known.paste(state.x))
-        yield Step(state.i, state.steps, state, state.done)
+        now = answer(sampler.step(now, noise), ask)
+        if now.done and known is not None:
+            now = replace(now, x=known.paste(now.x))
+        yield Step(now.i, now.steps, now, now.done)

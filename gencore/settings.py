@@ -49,7 +49,9 @@ def spell(settings: dict[str, Any]) -> str:
     """
 
     def word(value: Any) -> str:
-        return "/".join(map(word, value)) if isinstance(value, list | tuple) else "none" if value is None else str(value)
+        if isinstance(value, list | tuple):
+            return "/".join(map(word, value))
+        return "none" if value is None else str(value)
 
     rest = ",".join(f"{k}={word(v)}" for k, v in settings.items() if k != "type")
     return f"{settings['type']}:{rest}" if rest else settings["type"]

@@ -60,7 +60,8 @@ class LatentSpec:
     def check(self, x: Tensor, field: str = "latent") -> Tensor:
         """`x` if it has this spec's shape (any batch), else an `InputError` that names both shapes."""
         if x.ndim != len(self.names) or tuple(x.shape[1:]) != self.sizes:
-            raise InputError(field, f"shape {tuple(x.shape)}", f"(B, {', '.join(map(str, self.sizes))}) = '{self.axes}'")
+            wanted = f"(B, {', '.join(map(str, self.sizes))}) = '{self.axes}'"
+            raise InputError(field, f"shape {tuple(x.shape)}", wanted)
         return x
 
     def time(self, t: Tensor, axes: str = "b") -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gencore.errors import InputError
 from gencore.noise import Noise
 from gencore.spec import LatentSpec
 
@@ -81,4 +82,6 @@ class Tokenizer(ABC):
         return {}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the weights of `tensors`."""
+        """Take the weights of `tensors`, the names `tensors()` gives."""
+        if tensors:
+            raise InputError("tokenizer weights", ", ".join(list(tensors)[:3]), "none: this tokenizer has no weights")

@@ -1,4 +1,4 @@
-"""Distributions made up for a test: real metadata on disk, seen by a new interpreter."""
+"""Fixtures of the core's tests: distributions made up for a test, and the folder of reference numbers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from textwrap import dedent
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+
 
 @dataclass(frozen=True)
 class Site:
-    """A folder that stands in for site-packages, before the real one."""
+    """A folder that stands in for site-packages, before the real one: real metadata, seen by a new interpreter."""
 
     folder: Path
 
@@ -63,3 +65,19 @@ class Site:
 def site(tmp_path: Path) -> Site:
     """An empty `Site`."""
     return Site(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Folder of the reference numbers too large to be versioned: ``golden_dir / system / case``.
+
+    It is ``$GENCORE_GOLDEN``, or ``shared/golden`` beside the repository; tests that need it are skipped without it.
+    """
+    if given := os.environ.get("GENCORE_GOLDEN"):
+        folder = Path(given)
+        assert folder.is_dir(), f"GENCORE_GOLDEN: {folder} is not a folder"
+        return folder
+    folder = ROOT.parent / "shared" / "golden"
+    if not folder.is_dir():
+        pytest.skip("reference numbers absent: set GENCORE_GOLDEN, or put them in shared/golden beside the repository")
+    return folder

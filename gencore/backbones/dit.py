@@ -147,7 +147,7 @@ class DiT(Trunk):
         if t.ndim == 1:
             return t[:, None]
         if t.ndim != x.ndim or t.shape[1] != 1:
-            raise InputError("time", f"shape {tuple(t.shape)}", f"(B,) or rank {x.ndim} with size 1 on the channel axis")
+            raise InputError("time", f"shape {tuple(t.shape)}", f"(B,) or rank {x.ndim} with one channel")
         finer = [a for a, n in zip(self.axes, t.shape[2:], strict=True) if n > 1]
         if stray := [a for a in finer if a not in self.time_axes]:
             raise InputError("time axes", ", ".join(stray), ", ".join(self.time_axes) or "one time a sample")
@@ -211,7 +211,7 @@ class DiT(Trunk):
 
 
 def initialise(net: DiT) -> None:
-    """adaLN-Zero: every linear Xavier-uniform with zero bias, the modulations and the output zero, time MLP N(0, 0.02)."""
+    """adaLN-Zero: linears Xavier-uniform with zero bias, modulations and output zero, time MLP N(0, 0.02)."""
     for module in net.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)

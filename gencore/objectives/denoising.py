@@ -49,7 +49,7 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, logvar: Tensor) -> Tenso
 
 
 def variational_term(process: TableProcess, x0: Tensor, level: Tensor, d: Denoised, variance: VarianceKind) -> Tensor:
-    """One term of the bound for integer levels (B,): KL above level 0, the discretised likelihood at it; bits per dim (B,)."""
+    """One term of the bound for levels (B,) in bits per dim (B,): KL above level 0, the discretised likelihood at it."""
     here, neighbour = level_posteriors(process, broadcast_time(level, x0))
     logvar = log_variance(variance, here, neighbour, d).to(x0.dtype)
     mean = here.mean(d.x0, d.x_t)
@@ -63,7 +63,7 @@ def denoising_loss(process: TableProcess, x0: Tensor, eps: Tensor, level: Tensor
                    variance: VarianceKind = "learned_range", loss: LossKind = "mse") -> dict[str, Tensor]:  # fmt: skip
     """Per-sample terms ``loss`` and, where they occur, ``mse`` and ``vb``; each (B,).
 
-    ``rescaled_mse`` multiplies vb by steps/1000, ``kl`` is vb alone and ``rescaled_kl`` vb times the steps of `process`.
+    ``rescaled_mse`` multiplies vb by steps/1000, ``kl`` is vb alone, ``rescaled_kl`` is vb times the process's steps.
 
     Raises:
         InputError: a prediction other than epsilon or x0.
@@ -85,7 +85,9 @@ def denoising_loss(process: TableProcess, x0: Tensor, eps: Tensor, level: Tensor
 class Denoising(Objective):
     """`denoising_loss` at uniformly drawn levels of a table process."""
 
-    def __init__(self, process: TableProcess, *, variance: VarianceKind = "learned_range", loss: LossKind = "mse") -> None:
+    def __init__(
+        self, process: TableProcess, *, variance: VarianceKind = "learned_range", loss: LossKind = "mse"
+    ) -> None:
         self.process, self.variance, self.kind = process, variance, loss
 
     def config(self) -> dict[str, Any]:

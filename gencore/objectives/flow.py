@@ -2,7 +2,8 @@
 
     velocity:  || v_hat - (alpha' x_0 + sigma' eps) ||^2
     epsilon:   w || eps_hat - eps ||^2            score:  w || sigma s_hat + eps ||^2
-    w = 1,  "velocity": (lambda / sigma)^2,  "likelihood": lambda / sigma^2,   lambda = sigma (sigma' - r sigma), r = alpha' / alpha
+    w = 1,  "velocity": (lambda / sigma)^2,  "likelihood": lambda / sigma^2
+    lambda = sigma (sigma' - r sigma),  r = alpha' / alpha
 """
 
 from __future__ import annotations
@@ -71,8 +72,10 @@ class FlowMatching(Objective):
 
     def __init__(self, process: GaussianProcess, *, times: str = "uniform", weight: WeightKind | None = None,
                  **arguments: float) -> None:  # fmt: skip
-        self.process, self.weight = process, weight
-        self._density, self._config = density(times, **arguments), {"times": times, "weight": weight, **arguments}
+        self.process = process
+        self.weight: WeightKind | None = weight
+        self._density = density(times, **arguments)
+        self._config: dict[str, Any] = {"times": times, "weight": weight, **arguments}
 
     def config(self) -> dict[str, Any]:
         return self._config

@@ -2,7 +2,7 @@
 
 For t > s, with r = alpha_t / alpha_s and beta = sigma_t^2 - r^2 sigma_s^2:
 
-    q(x_s | x_t, x_0) = N( alpha_s beta / sigma_t^2  x_0  +  r sigma_s^2 / sigma_t^2  x_t ,  beta sigma_s^2 / sigma_t^2 )
+    q(x_s | x_t, x_0) = N(alpha_s beta / sigma_t^2 x_0 + r sigma_s^2 / sigma_t^2 x_t,  beta sigma_s^2 / sigma_t^2)
 
 and the network may choose a variance between that one and beta (arXiv:2102.09672, eq. 15).
 """

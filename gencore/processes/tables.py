@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -36,7 +37,7 @@ def _warmup(steps: int, start: float, end: float, share: float) -> Tensor:
 def _cosine(steps: int) -> Tensor:
     """``min(1 - f((i+1)/T) / f(i/T), 0.999)``, f(u) = cos^2(pi/2 (u + 0.008) / 1.008) (arXiv:2102.09672, eq. 17)."""
     f = [math.cos((i / steps + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(steps + 1)]
-    return torch.tensor([min(1 - b / a, 0.999) for a, b in zip(f, f[1:], strict=False)], dtype=torch.float64)
+    return torch.tensor([min(1 - b / a, 0.999) for a, b in pairwise(f)], dtype=torch.float64)
 
 
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {
@@ -110,7 +111,8 @@ class TableProcess(GaussianProcess):
         betas = betas.to(torch.float64)
         if betas.ndim != 1 or not bool(((betas > 0) & (betas <= 1)).all()):
             raise InputError("betas", f"{tuple(betas.shape)} with extremes {betas.aminmax()}", "(T,) values in (0, 1]")
-        self.betas, self.final, self.schedule = betas, final, schedule
+        self.betas, self.schedule = betas, schedule
+        self.final: Literal["clean", "first"] = final
         self.alphas_cumprod = torch.cumprod(1 - betas, 0)
         self.levels = torch.arange(len(betas)) if levels is None else torch.as_tensor(levels)
         below = torch.ones(1, dtype=torch.float64) if final == "clean" else self.alphas_cumprod[:1]

@@ -1,4 +1,4 @@
-"""DDIM (arXiv:2010.02502) between any two times, its stochastic family, and its inversion (the same step on rising times).
+"""DDIM (arXiv:2010.02502) between any two times, its stochastic family, and its inversion: the step on rising times.
 
     x_s = alpha_s x_0 + sqrt(sigma_s^2 - w^2) eps + w z,    w = eta sqrt(posterior variance of t -> s)
 

@@ -140,7 +140,7 @@ def _attempt(state: Adaptive, times: Tensor, *, rtol: float, atol: float, norm: 
     scale = tuple(atol + rtol * torch.maximum(a.abs(), b.abs()) for a, b in zip(state.y, y_new, strict=True))
     ratio = _rms(error, scale, norm)
     if not bool(ratio.isfinite().all()):
-        raise NotFinite(f"dopri5: not finite at t={float(state.t.min()):.4g}; start away from the end where it diverges")
+        raise NotFinite(f"dopri5: not finite at t={float(state.t.min()):.4g}; keep away from the end where it diverges")
     accept = active & (ratio <= 1)
     factor = (0.9 * ratio.clamp(min=1e-10) ** (-1 / 5)).clamp(0.2, 10)
     factor = torch.where(accept, factor.clamp(min=1.0), factor)

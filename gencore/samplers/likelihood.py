@@ -13,9 +13,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gencore.context import StepInfo
 from gencore.denoiser import Denoiser
 from gencore.noise import Noise
-from gencore.context import StepInfo
 from gencore.samplers.dopri5 import Fields, Norm, drive, integrate
 
 

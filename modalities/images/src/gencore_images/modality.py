@@ -17,7 +17,6 @@ from gencore.errors import InputError
 from gencore.media.files import atomic_write, check_output
 from gencore.modality import Modality
 from gencore.recipe import embed_png
-
 from gencore_images.data import ImageDataset, open_dataset
 
 if TYPE_CHECKING:

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
-
 import torch
+from torch import Tensor
 
 from gencore.backbones.dit import DiT
 from gencore.conditioner import Conditioner, Unconditional
 from gencore.conditioners.label import Labels
 from gencore.denoised import Prediction
-from gencore.noise import Noise
-from gencore.objectives.denoising import Denoising
 from gencore.nn.init import seeded
+from gencore.noise import Noise
 from gencore.objectives.flow import FlowMatching
 from gencore.pipeline import Pipeline
 from gencore.processes.flows import Clock, LinearFlow
-from gencore.processes.tables import TableProcess
 from gencore.training.preset import Training
-
 from gencore_images.pixels import Pixels
 
 SIZES = {
@@ -44,7 +39,7 @@ def _labels(classes: int | None) -> tuple[dict[str, dict[str, Any]], Conditioner
     return {"label": {"kind": "label", "classes": classes, "null": True}}, Labels(classes)
 
 
-def digits(steps: int = 9_000, batch: int = 128, seed: int = 0) -> Training:
+def digits(steps: int = 4_500, batch: int = 128, seed: int = 0) -> Training:
     """The packaged default: handwritten digits, 28x28 grey, patch 4, linear flow, 3.5 M parameters.
 
     Data: the 60,000 training images of MNIST as an IDX folder.
@@ -53,8 +48,10 @@ def digits(steps: int = 9_000, batch: int = 128, seed: int = 0) -> Training:
     with seeded(seed):
         net = DiT(1, (4, 4), width=192, depth=5, heads=6, ports=ports, prediction=Prediction("velocity"))
     process = LinearFlow(Clock(scale=1000.0))
-    pipeline = Pipeline(modality="images", tokenizer=Pixels(1, (28, 28), multiple=4), conditioner=conditioner, backbone=net, process=process)
+    pipeline = Pipeline(modality="images", tokenizer=Pixels(1, (28, 28), multiple=4), conditioner=conditioner,
+                        backbone=net, process=process)  # fmt: skip
     return Training(
         pipeline=pipeline, objective=FlowMatching(process, times="logit_normal"), steps=steps, batch=batch, seed=seed,
-        lr=1e-3, warmup=300, decay="cosine", weight_decay=0.01, betas=(0.9, 0.99), ema=0.999, drop=0.1, clip=1.0, precision="bf16",
+        lr=1e-3, warmup=300, decay="cosine", weight_decay=0.01, betas=(0.9, 0.99), ema=0.999, drop=0.1, clip=1.0,
+        precision="bf16",
     )  # fmt: skip
