@@ -20,8 +20,7 @@ $(STAMP): $(MANIFESTS)
 	@touch $@
 
 demo: $(STAMP)
-	@mkdir -p demo
-	$(BIN)/gencore list
+	$(BIN)/python examples/gallery.py -o demo
 	$(BIN)/gencore generate images --label 3 -n 16 --seed 0 --steps 50 --sampler dpmpp -o demo/threes.png --force
 	$(BIN)/gencore reproduce demo/threes.png
 

@@ -29,6 +29,7 @@ manifest = Manifest(
             "dopri5": "gencore.samplers.dopri5:Dopri5",
             "sde": "gencore.samplers.sde:StochasticInterpolant",
         },
+        "attention": {"sdpa": "gencore.attend:sdpa", "math": "gencore.attend:math"},
         "guidance": {"cfg": "gencore.guidance:ClassifierFree"},
         "objective": {
             "flow": "gencore.objectives.flow:FlowMatching",

@@ -84,11 +84,12 @@ class Denoiser:
             return self.conditions
         return nulled(self.conditions, self.net.ports, branch.drop)
 
-    def __call__(self, x: Tensor, t: Tensor, info: StepInfo = StepInfo(), x_t: Tensor | None = None) -> Denoised:
+    def __call__(self, x: Tensor, t: Tensor, info: StepInfo = StepInfo(), x_t: Tensor | None = None,
+                 t_x: Tensor | None = None) -> Denoised:  # fmt: skip
         """The prediction for state `x` at times `t`, (B,) or broadcasting against it.
 
         Args:
-            x_t: the free-running state, where `x` is one composed with known data.
+            x_t, t_x: the free-running state and its times, where the network is shown one composed with known data.
 
         Raises:
             NotFinite: the network returned NaN or infinity.
@@ -99,7 +100,8 @@ class Denoiser:
             raise NotFinite(f"network output: not finite at step {info.i} {info.stage}".rstrip()
                             + "; check the weights, or use --dtype float32")  # fmt: skip
         state = x if x_t is None else x_t
-        d = self.net.prediction.read(raw, state, self.process.coeffs(broadcast_time(t, state)))
+        coeffs = self.process.coeffs(broadcast_time(t if t_x is None else t_x, state))
+        d = self.net.prediction.read(raw, state, coeffs)
         for transform in self.transforms:
             d = transform(d, info)
         return d

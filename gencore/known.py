@@ -85,5 +85,4 @@ class Known:
         """The state a step starts from."""
         if self.mode != "replace_state":
             return state
-        t = state.memory[0].t if hasattr(state.memory[0] if state.memory else None, "t") else state.time(state.i)
-        return replace(state, x=self.at(state.x, t, state.process, noise))
+        return replace(state, x=self.at(state.x, state.now, state.process, noise))

@@ -122,6 +122,10 @@ class Modality(ABC):
         """Words for `n` samples as different as the words allow, for previews, demos and conformance."""
         return {"n": n}
 
-    def preview(self, outs: Sequence[Generated], path: Path) -> None:
-        """A picture of several results for the gallery; by default the first one's own file."""
-        self.save(outs[0], path, force=True)
+    def showcase(self, pipe: Pipeline, seed: int) -> Generated:
+        """What the gallery shows of a model."""
+        return pipe.generate(**self.example(pipe), seed=seed)
+
+    def html(self, path: Path) -> str:
+        """The element that shows a saved file on a page beside it."""
+        return f'<a href="{path.name}">{path.name}</a>'

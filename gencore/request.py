@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gencore import components, plugins
+from gencore.attend import back_end
 from gencore.condition import Condition, Conditions, check_ports
 from gencore.context import Interceptor
 from gencore.errors import InputError, unknown
@@ -93,6 +94,7 @@ def request(
         n = len(seed)
     count, conditions = pipe.conditioner(words, n)
     check_ports(conditions, pipe.backbone.ports)
+    back_end(attention)
     chosen, guide = _sampler(pipe, sampler), _guidance(pipe, guidance)
     exact = times is not None
     if times is None:

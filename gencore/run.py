@@ -89,7 +89,7 @@ def stream(
         def ask(query: Query, i: int = now.i, n: int = now.steps) -> Denoised:
             shown = query if known is None else known.query(query, spec)
             with nullcontext() if query.grad else torch.no_grad():
-                return denoise(shown.x, shown.t, StepInfo(i, n, query.stage), x_t=query.x)
+                return denoise(shown.x, shown.t, StepInfo(i, n, query.stage), x_t=query.x, t_x=query.t)
 
         now = answer(sampler.step(now, noise), ask)
         if now.done and known is not None:

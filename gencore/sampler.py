@@ -69,6 +69,11 @@ class State:
     def done(self) -> bool:
         return self.i >= len(self.times) - 1
 
+    @property
+    def now(self) -> Tensor:
+        """The time of `x`, (B,) or broadcasting against it."""
+        return self.time(self.i)
+
     def time(self, i: int) -> Tensor:
         """``times[i]`` as (B,) or broadcasting against `x`."""
         t = self.times[i]

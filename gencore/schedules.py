@@ -8,6 +8,7 @@ from torch import Tensor
 from gencore.denoised import PredictionKind
 from gencore.errors import InputError
 from gencore.process import GaussianProcess
+from gencore.processes.flows import VariancePreserving
 from gencore.processes.tables import TableProcess, respace
 
 
@@ -46,6 +47,48 @@ def interval(process: GaussianProcess, kind: PredictionKind, eps: float = 1e-3) 
     if kind in ("epsilon", "score") and ends.alpha[1] < 1e-6:
         high = 1 - eps
     return low, high
+
+
+def transport_interval(
+    process: GaussianProcess,
+    kind: PredictionKind,
+    *,
+    sde: bool = False,
+    last_step: float = 0.0,
+    reverse: bool = False,
+    train: bool = False,
+    train_eps: float | None = None,
+    sample_eps: float | None = None,
+) -> tuple[float, float]:
+    """Where SiT's transport starts and ends (arXiv:2401.08740), *in its own time*: s = 0 is noise, s = 1 data, t = 1 - s.
+
+    | process, kind      | start                                  | end, or with an SDE and h = last_step > 0 |
+    |--------------------|----------------------------------------|-------------------------------------------|
+    | VP                 | 0                                      | 1 - eps,  1 - h                           |
+    | others, velocity   | 0                                      | 1,        1 - h                           |
+    | others, the rest   | eps                                    | 1 - eps,  1 - h                           |
+
+    eps is 1e-3, for training a VP path 1e-5.  Checkpoints were trained and published figures sampled between these
+    ends; `interval` gives the widest that is finite.
+
+    >>> transport_interval(VariancePreserving(), "velocity", sde=True, last_step=0.04)
+    (0.0, 0.96)
+
+    Args:
+        sde: stochastic sampling whose last step has the width `last_step`.
+        reverse: from data to noise: both ends become 1 - s.
+        train: the interval training times are drawn from.
+        train_eps, sample_eps: in place of the default eps; as in the published code `sample_eps` counts only beside
+            `train_eps`, and neither for a velocity on a path other than VP.
+    """
+    vp = isinstance(process, VariancePreserving)
+    asked = None if train_eps is None else train_eps if train else sample_eps
+    eps = asked if asked is not None else 1e-5 if vp and train else 1e-3
+    if kind == "velocity" and not vp:
+        eps = 0.0
+    start = 0.0 if vp or kind == "velocity" else eps
+    end = 1 - last_step if sde and last_step > 0 else 1 - eps
+    return (1 - start, 1 - end) if reverse else (start, end)
 
 
 def default_times(process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:

@@ -80,6 +80,7 @@ class DiT(Trunk):
         qk_norm: normalise queries and keys, or None.
         pos: "sincos" table, rebuilt for any grid, or axial "rope".
         time_axes: axes along which cells may carry a time of their own.
+        freq_shift: of `gencore.nn.embed.time_features`.
 
     Raises:
         InputError: the width does not suit the heads or the position table.
@@ -100,6 +101,7 @@ class DiT(Trunk):
         qk_norm: NormKind | None = None,
         pos: Literal["sincos", "rope"] = "sincos",
         time_axes: Sequence[str] | None = None,
+        freq_shift: int = 0,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -111,14 +113,14 @@ class DiT(Trunk):
             "channels": channels, "patch": list(patch), "width": width, "depth": depth, "heads": heads,
             "mlp_ratio": mlp_ratio, "ports": {k: dict(v) for k, v in (ports or {}).items()},
             "prediction": prediction.config(), "norm": norm, "qk_norm": qk_norm, "pos": pos,
-            "time_axes": list(self.time_axes),
+            "time_axes": list(self.time_axes), "freq_shift": freq_shift,
         }  # fmt: skip
         self.conditioners = build_ports(ports or {}, width, len(self.patch))
         self.ports = {name: module.port for name, module in self.conditioners.items()}  # type: ignore[misc]
         joined = sum(p.dims for p in self.ports.values() if p.kind == "channel_concat")
         cell = math.prod(self.patch)
         self.patch_embed = nn.Linear((channels + joined) * cell, width)
-        self.time_embed = TimeEmbedding(width)
+        self.time_embed = TimeEmbedding(width, shift=freq_shift)
         cross = tuple(name for name, port in self.ports.items() if port.kind == "cross_attention")
         self.blocks = nn.ModuleList(
             DiTBlock(width, heads, mlp_ratio=mlp_ratio, norm=norm, qk_norm=qk_norm, cross=cross) for _ in range(depth)

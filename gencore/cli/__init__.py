@@ -24,6 +24,11 @@ from gencore.plugins import discover, plugin_names, provided, resolve
 
 VERBS = {
     "list": ("gencore.cli.list_", "installed plug-ins and what they provide"),
+    "info": ("gencore.cli.info", "the card of a modality or model, or the recipe of a file"),
+    "generate": ("gencore.cli.generate", "make samples"),
+    "reproduce": ("gencore.cli.reproduce", "make a file again from its recipe and compare"),
+    "train": ("gencore.cli.train", "train, fine-tune or resume"),
+    "evaluate": ("gencore.cli.evaluate", "measure a model against held-out data"),
     "doctor": ("gencore.cli.doctor", "import everything that is installed and report"),
 }
 """The core's own verbs: ``{verb: (module, help)}``."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TextIO
+from typing import Any, TextIO
 
 Report = Callable[..., None]
 """``report(index, total, note="")`` after each of `total` pieces of work, the first being 1; total 0 is unknown."""
@@ -68,6 +68,18 @@ def _lines(unit: str, stream: TextIO) -> Report:
         print("  ".join((*words, note)).rstrip(), file=stream, flush=True)
 
     return report
+
+
+def of_steps(report: Report, chunks: int = 1) -> Callable[[Any], None]:
+    """A callback for `Pipeline.generate` that reports the steps of `chunks` equal runs as one."""
+    done = 0
+
+    def step(progress: Any) -> None:
+        nonlocal done
+        done += 1
+        report(done, progress.total * chunks)
+
+    return step
 
 
 def clock(seconds: float) -> str:

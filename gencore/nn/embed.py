@@ -11,18 +11,19 @@ from torch import Tensor, nn
 from gencore.errors import InputError
 
 
-def time_features(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
-    """[cos(t w_k), sin(t w_k)], w_k = max_period^(-k / (dim/2)) (arXiv:2112.10741, 2212.09748).
+def time_features(t: Tensor, dim: int, max_period: float = 10000.0, shift: int = 0) -> Tensor:
+    """[cos(t w_k), sin(t w_k)], w_k = max_period^(-k / (dim/2 - shift)) (arXiv:2112.10741, 2212.09748).
 
     Args:
         t: network times of any shape; need not be integer.
         dim: even number of features.
+        shift: 0, or 1 for networks whose last frequency is exactly 1 / max_period (those of diffusers).
 
     Returns:
         (*t.shape, dim) float32.
     """
     half = dim // 2
-    freqs = torch.exp(-math.log(max_period) / half * torch.arange(half, dtype=torch.float32, device=t.device))
+    freqs = torch.exp(-math.log(max_period) / (half - shift) * torch.arange(half, dtype=torch.float32, device=t.device))
     angles = t.float().unsqueeze(-1) * freqs
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -30,13 +31,13 @@ def time_features(t: Tensor, dim: int, max_period: float = 10000.0) -> Tensor:
 class TimeEmbedding(nn.Module):
     """MLP over `time_features`: Linear - SiLU - Linear."""
 
-    def __init__(self, dim: int, features: int = 256) -> None:
+    def __init__(self, dim: int, features: int = 256, shift: int = 0) -> None:
         super().__init__()
-        self.features = features
+        self.features, self.shift = features, shift
         self.mlp = nn.Sequential(nn.Linear(features, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(time_features(t, self.features).to(self.mlp[0].weight.dtype))
+        return self.mlp(time_features(t, self.features, shift=self.shift).to(self.mlp[0].weight.dtype))
 
 
 def sincos_1d(positions: Tensor, dim: int) -> Tensor:

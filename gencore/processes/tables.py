@@ -61,20 +61,27 @@ def respace(steps: int, spec: str | Sequence[int] | None) -> list[int]:
             members; empty or None keeps all.
 
     Raises:
-        InputError: a section smaller than its count, or no stride with N members.
+        InputError: a section smaller than its count, no stride with N members, no level kept, or another text.
 
     >>> respace(10, "4")
     [0, 3, 6, 9]
     """
     if spec is None or spec == "":
         return list(range(steps))
-    if isinstance(spec, str) and spec.startswith("ddim"):
-        count = int(spec[4:])
+    ddim = isinstance(spec, str) and spec.startswith("ddim")
+    words = spec.removeprefix("ddim").split(",") if isinstance(spec, str) else spec
+    try:
+        counts = [int(word) for word in words]
+    except ValueError:
+        raise InputError("respacing", repr(spec), "N, a,b,c, ddimN or nothing") from None
+    if min(counts) < 0 or sum(counts) == 0 or (ddim and len(counts) != 1):
+        raise InputError("respacing", repr(spec), "counts of 0 or more that keep at least one level")
+    if ddim:
+        count = counts[0]
         for stride in range(1, steps + 1):
             if len(range(0, steps, stride)) == count:
                 return list(range(0, steps, stride))
         raise InputError("respacing", spec, f"a count that some integer stride over {steps} levels gives exactly")
-    counts = [int(c) for c in spec.split(",")] if isinstance(spec, str) else list(spec)
     size, longer = divmod(steps, len(counts))
     kept, start = [], 0
     for i, count in enumerate(counts):
@@ -109,14 +116,19 @@ class TableProcess(GaussianProcess):
         schedule: str | None = None,
     ) -> None:
         betas = betas.to(torch.float64)
-        if betas.ndim != 1 or not bool(((betas > 0) & (betas <= 1)).all()):
-            raise InputError("betas", f"{tuple(betas.shape)} with extremes {betas.aminmax()}", "(T,) values in (0, 1]")
+        if betas.ndim != 1 or not len(betas) or not bool(((betas > 0) & (betas <= 1)).all()):
+            wild = f" from {betas.min():.3g} to {betas.max():.3g}" if betas.numel() else ""
+            raise InputError("betas", f"shape {tuple(betas.shape)}{wild}", "(T,) values in (0, 1]")
         self.betas, self.schedule = betas, schedule
         self.final: Literal["clean", "first"] = final
         self.alphas_cumprod = torch.cumprod(1 - betas, 0)
         self.levels = torch.arange(len(betas)) if levels is None else torch.as_tensor(levels)
         below = torch.ones(1, dtype=torch.float64) if final == "clean" else self.alphas_cumprod[:1]
         self._padded = torch.cat([below, self.alphas_cumprod])
+        slopes = self._padded.diff()
+        self._slopes = torch.cat([slopes[:1], (slopes[:-1] + slopes[1:]) / 2, slopes[-1:]])
+        if final == "first" and len(slopes) > 1:
+            self._slopes[1] = slopes[1]
 
     @classmethod
     def named(cls, schedule: str = "linear", steps: int = 1000, *, respacing: str | None = None,
@@ -155,7 +167,10 @@ class TableProcess(GaussianProcess):
         return table[low] + (position - low) * slope, slope
 
     def coeffs(self, t: Tensor) -> Coeffs:
-        abar, slope = self._interpolate(self._padded, (self.level(t) + 1).clamp(min=0))
+        position = (self.level(t) + 1).clamp(0, self.steps)
+        abar, slope = self._interpolate(self._padded, position)
+        # On a level, one side's slope is wrong by O(1/T), which would bound every solver to first order.
+        slope = torch.where(position == position.floor(), self._slopes.to(slope.device)[position.long()], slope)
         alpha, sigma = abar.sqrt(), (1 - abar).clamp(min=0).sqrt()
         d_abar = self.steps * slope
         return Coeffs(alpha, sigma, d_abar / (2 * alpha), -d_abar / (2 * sigma.clamp(min=1e-12)))

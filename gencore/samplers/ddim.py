@@ -47,6 +47,7 @@ class DDIM(Sampler):
         if self.eta < 0:
             raise InputError("eta", self.eta, "0 or more")
         object.__setattr__(self, "draws", "normal" if self.eta > 0 else None)
+        object.__setattr__(self, "order", 0 if self.eta > 0 else 1)
 
     def step(self, state: State, noise: Noise) -> Steps:
         d = yield Query(state.x, state.time(state.i))

@@ -218,8 +218,9 @@ class Dopri5(Sampler):
         if memory is None:
             memory = yield from _asking(_start((state.x,), state.times, **settings), seen)
         elif not torch.equal(state.x, memory.y[0]):
-            # A known region replaced cells between steps: continue from the state as it is.
-            memory = replace(memory, y=(state.x,))
+            # A known region replaced cells between steps: the slope kept from the step before is another state's.
+            slope = yield from _slope(memory.t, state.x, seen)
+            memory = replace(memory, y=(state.x,), slope=(slope,))
         memory = yield from _asking(_attempt(memory, state.times, **settings), seen)
         done = bool(_finished(memory, state.times).all())
         x = memory.out[0][-1] if done else memory.y[0]
@@ -227,6 +228,12 @@ class Dopri5(Sampler):
 
     def config(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def _slope(t: Tensor, x: Tensor, seen: list[Denoised]) -> Generator[Query, Denoised, Tensor]:
+    d = yield Query(x, t, "known")
+    seen.append(d)
+    return d.velocity
 
 
 def _asking(slopes: Slopes, seen: list[Denoised]) -> Generator[Query, Denoised, Any]:
@@ -246,6 +253,10 @@ class AdaptiveState(State):
     @property
     def steps(self) -> int:
         return 0
+
+    @property
+    def now(self) -> Tensor:
+        return self.memory[0].t if self.memory else self.time(0)
 
     @property
     def done(self) -> bool:

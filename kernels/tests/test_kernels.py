@@ -143,7 +143,7 @@ def test_window_leaves_layers_without_a_pattern_to_the_default() -> None:
     ("pattern", "queries", "words"),
     [
         (BlockCausal(2), 24, "window handles Window patterns"),
-        (Window((1,), (24,)) & Causal(), 24, "window handles Window patterns"),
+        (Window((1,), (24,)) & Causal(), 24, "window for Window & Causal; accepted: window handles Window patterns"),
         (Window((1,), (24,)), 6, "queries of the whole grid"),
         (Window((1,), (23,)), 24, "Window for 24 queries and 24 keys"),
     ],

@@ -40,15 +40,15 @@ def window(q: Tensor, k: Tensor, v: Tensor, pattern: Pattern, key_bias: Tensor |
     if isinstance(pattern, Full):
         return sdpa(q, k, v, pattern, key_bias)
     if not isinstance(pattern, Window):
-        given = f"window for {pattern}"
+        given = f"window for {' & '.join(type(part).__name__ for part in pattern.parts())}"
         raise InputError("attention", given, "window handles Window patterns", "leave attention at its default")
     pattern.check(q.shape[2], k.shape[2])
     if q.shape[2] != k.shape[2]:
         raise InputError("attention", f"window for {q.shape[2]} of {k.shape[2]} queries", "queries of the whole grid")
     grid, radius = pattern.grid, pattern.radius
     whole = [r >= n - 1 for n, r in zip(grid, radius, strict=True)]
-    tile = tuple(n if all_ else min(n, 2 * r or 1) for n, r, all_ in zip(grid, radius, whole, strict=True))
-    halo = tuple(0 if all_ else r for r, all_ in zip(radius, whole, strict=True))
+    tile = tuple(n if sees_all else min(n, 2 * r or 1) for n, r, sees_all in zip(grid, radius, whole, strict=True))
+    halo = tuple(0 if sees_all else r for r, sees_all in zip(radius, whole, strict=True))
     padded = tuple(-(-n // t) * t for n, t in zip(grid, tile, strict=True))
     bias = k.new_zeros(1, k.shape[2]) if key_bias is None else key_bias
     bias = _halos(bias.expand(len(k), -1)[:, None, :, None], grid, tile, halo, fill=float("-inf"))[:, 0, :, 0]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,50 +10,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from gencore.errors import InputError
-from gencore.media.files import atomic_write, check_output
-from gencore.modality import Modality
-from gencore.recipe import embed_png
-from gencore_images.data import ImageDataset, open_dataset
+from gencore.media.files import check_output
+from gencore.modality import Difference, Modality
+from gencore.recipe import read_recipe
+from gencore_images.pictures import cut, grid, read_pixels, to_data, to_pictures, write_png
 
 if TYPE_CHECKING:
-    from gencore.pipeline import Generated, Pipeline
-
-
-def to_pictures(data: Tensor) -> list[Image.Image]:
-    """(B, C, H, W) in [-1, 1], C = 1 or 3, as 8-bit pictures; values outside are clipped."""
-    pixels = ((data.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    return [Image.fromarray(p[..., 0] if p.shape[-1] == 1 else p) for p in pixels]
-
-
-def grid(pictures: list[Image.Image], *, columns: int | None = None, gap: int = 2) -> Image.Image:
-    """Pictures of one size row by row on one sheet."""
-    columns = columns or int(np.ceil(len(pictures) ** 0.5))
-    rows = -(-len(pictures) // columns)
-    w, h = pictures[0].size
-    sheet = Image.new(pictures[0].mode, (columns * (w + gap) - gap, rows * (h + gap) - gap))
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (i % columns * (w + gap), i // columns * (h + gap)))
-    return sheet
-
-
-class Items(Dataset[Mapping[str, Any]]):
-    """An image dataset as training reads it: ``{"data": (C, H, W), "label": int}``."""
-
-    def __init__(self, images: ImageDataset) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        image, label = self.images[index]
-        return {"data": image, "label": label}
-
-    def describe(self) -> str:
-        return self.images.describe()
+    from gencore.data import Data
+    from gencore.generated import Generated
+    from gencore.pipeline import Pipeline
+    from gencore_images.items import Items
 
 
 class Images(Modality):
@@ -65,38 +32,54 @@ class Images(Modality):
     def samples(self, data: Tensor, pipe: Pipeline) -> list[Image.Image]:
         return to_pictures(data)
 
-    def save(self, out: Generated, path: Path, *, force: bool = False, recipe: bool = True) -> list[Path]:
-        """One PNG: the picture, or a grid of all.  A path that is or ends like a folder takes one PNG a sample."""
-        if path.is_dir() or path.suffix == "":
-            return self._save_each(out, path, force=force, recipe=recipe)
-        if path.suffix.lower() != ".png":
-            raise InputError("output", path, "a .png file, or a folder for one file a sample")
-        made = out.recipe if recipe else None
-        picture = out.samples[0] if len(out.samples) == 1 else grid(out.samples)
-        _write_png(picture, path, made, force)
-        return [path]
+    def check_output(self, path: Path, seeds: Sequence[int], *, force: bool = False) -> None:
+        """A .png, or a folder (existing, or a name without suffix) whose files of these seeds are free."""
+        if not _is_folder(path):
+            if path.suffix.lower() != ".png":
+                raise InputError("output", path, "a .png file, or a folder for one file a sample")
+            check_output(path, force)
+        elif path.is_dir():
+            for file in _files(path, seeds):
+                check_output(file, force)
+        else:
+            check_output(path)
 
-    def _save_each(self, out: Generated, folder: Path, *, force: bool, recipe: bool) -> list[Path]:
-        if not folder.parent.is_dir():
-            raise InputError("output", folder, "a folder in an existing folder", f"mkdir -p {folder.parent}")
-        folder.mkdir(exist_ok=True)
-        paths = [check_output(folder / f"seed-{seed}.png", force) for seed in out.seeds]
-        for i, (picture, path) in enumerate(zip(out.samples, paths, strict=True)):
-            _write_png(picture, path, {**out.recipe, "index": i} if recipe else None, force)
-        return paths
+    def save(self, out: Generated, path: Path, *, force: bool = False, recipe: bool = True) -> list[Path]:
+        """One PNG: the picture, or a sheet of all.  A folder takes one PNG a sample."""
+        self.check_output(path, out.seeds, force=force)
+        if not _is_folder(path):
+            picture = out.samples[0] if len(out.samples) == 1 else grid(out.samples)
+            write_png(picture, path, out.recipe if recipe else None, force)
+            return [path]
+        path.mkdir(exist_ok=True)
+        files = _files(path, out.seeds)
+        for i, (picture, file) in enumerate(zip(out.samples, files, strict=True)):
+            write_png(picture, file, {**out.recipe, "index": i} if recipe else None, force)
+        return files
 
     def load(self, path: Path, pipe: Pipeline) -> Tensor:
-        spec = pipe.tokenizer.spec()
-        return _read(path, "image", {1: "L", 3: "RGB"}[spec.size("c") if spec.size("c") in (1, 3) else 3])
+        mode = _mode(pipe)
+        try:
+            recipe = read_recipe(path)
+        except InputError:
+            recipe = {}
+        return torch.cat([to_data(p) for p in _pixels(path, recipe, mode)])
+
+    def difference(self, out: Generated, path: Path, recipe: dict[str, Any]) -> Difference:
+        """Compare pixel by pixel, in steps of 8 bits."""
+        made = [np.asarray(picture) for picture in out.samples]
+        kept = _pixels(path, recipe, "L" if made[0].ndim == 2 else "RGB")
+        if kept[0].shape != made[0].shape:
+            return Difference(0, len(made), f"of size, {kept[0].shape[:2]} and {made[0].shape[:2]}")
+        gaps = [int(np.abs(a.astype(int) - b).max()) for a, b in zip(made, kept, strict=True)]
+        return Difference(gaps.count(0), len(gaps), f"{max(gaps)} of 255" if max(gaps) else "")
 
     def known(self, source: Any, pipe: Pipeline, field: str = "known") -> Tensor:
-        facts, spec = pipe.tokenizer.facts, pipe.tokenizer.spec()
-        wanted = tuple(spec.size(a) * f for a, f in zip(("h", "w"), facts.fold, strict=True))
+        wanted = _size(pipe)
         if isinstance(source, Tensor):
             data = source if source.ndim == 4 else source[None]
         else:
-            channels = spec.size("c") if facts.exact else 3
-            data = _read(source, field, "L" if channels == 1 else "RGB")
+            data = to_data(read_pixels(source, field, _mode(pipe)))
         if tuple(data.shape[2:]) != wanted:
             raise InputError(field, f"{data.shape[3]}x{data.shape[2]}", f"{wanted[1]}x{wanted[0]}, this model's size")
         return data
@@ -106,39 +89,72 @@ class Images(Modality):
             area = source if source.ndim == 4 else source.reshape(1, 1, *source.shape[-2:])
             area = area if area.dtype == torch.bool else area > 0.5
         else:
-            area = _read(source, "mask", "L") > 0
-        facts, spec = pipe.tokenizer.facts, pipe.tokenizer.spec()
-        wanted = tuple(spec.size(a) * f for a, f in zip(("h", "w"), facts.fold, strict=True))
-        if tuple(area.shape[2:]) != wanted:
-            raise InputError("mask", f"{area.shape[3]}x{area.shape[2]}", f"{wanted[1]}x{wanted[0]}, the size of the known image")
+            area = to_data(read_pixels(source, "mask", "L")) > 0
+        w = _size(pipe)
+        if tuple(area.shape[2:]) != w:
+            raise InputError("mask", f"{area.shape[3]}x{area.shape[2]}", f"{w[1]}x{w[0]}, the size of the known image")
         return area
 
-    def dataset(self, source: Path, pipe: Pipeline, **options: Any) -> Items:
-        facts, spec = pipe.tokenizer.facts, pipe.tokenizer.spec()
-        size = tuple(spec.size(a) * f for a, f in zip(("h", "w"), facts.fold, strict=True))
-        return Items(open_dataset(source, size, spec.size("c") if facts.exact else 3, **options))  # type: ignore[arg-type]
+    def dataset(self, source: Path | None, pipe: Pipeline | None = None, *, size: Sequence[int] | None = None,
+                **options: Any) -> Items:  # fmt: skip
+        """Pictures with their class; `size` (H, W) where there is no pipeline to say it.
 
-    def evaluate(self, pipe: Pipeline, data: Dataset[Mapping[str, Any]], *, n: int, seed: int = 0,
-                 progress: Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:  # fmt: skip
-        raise InputError("evaluate", "images", "nothing yet")
+        Args:
+            options: of `open_dataset`, for instance ``split="test"``.
+        """
+        from gencore_images.items import open_items
 
-    def example(self, pipe: Pipeline) -> dict[str, Any]:
-        return {"label": 3} if "label" in pipe.conditioner.words else {}
+        if source is None:
+            raise InputError("data", "nothing", "--data with a folder, .tar, .npz, .npy, .h5 or .hdf5")
+        if size is not None and len(size) != 2:
+            raise InputError("size", "x".join(map(str, size)), "HxW, for instance 28x28")
+        if pipe is None:
+            return open_items(source, None if size is None else (size[0], size[1]), None, **options)
+        return open_items(source, _size(pipe), 1 if _mode(pipe) == "L" else 3, **options)
+
+    def evaluate(self, pipe: Pipeline, data: Data, *, n: int, seed: int = 0, train: Data | None = None,
+                 progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:  # fmt: skip
+        """Recognised share, Frechet distance, precision and recall; see `gencore_images.evaluation`."""
+        from gencore_images.evaluation import evaluate
+        from gencore_images.items import Items
+
+        if not isinstance(data, Items) or not isinstance(train, Items | None):
+            raise InputError("data", type(data).__name__, "what Images.dataset gives")
+        return evaluate(pipe, data, n=n, seed=seed, train=train, progress=progress)
+
+    def example(self, pipe: Pipeline, n: int = 1) -> dict[str, Any]:
+        if "label" not in pipe.conditioner.words:
+            return {"n": n}
+        classes = getattr(pipe.conditioner, "classes", 1)
+        return {"label": min(3, classes - 1) if n == 1 else [i % classes for i in range(n)]}
+
+    def showcase(self, pipe: Pipeline, seed: int) -> Generated:
+        return pipe.generate(**self.example(pipe, 40), seed=seed)
+
+    def html(self, path: Path) -> str:
+        return f'<img src="{path.name}" alt="{path.stem}">'
 
 
-def _write_png(picture: Image.Image, path: Path, recipe: dict[str, Any] | None, force: bool) -> None:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    png = buffer.getvalue()
-    with atomic_write(path, "wb", force) as file:
-        file.write(png if recipe is None else embed_png(png, recipe))
+def _size(pipe: Pipeline) -> tuple[int, int]:
+    """(H, W) of the pictures a pipeline makes."""
+    spec, fold = pipe.tokenizer.spec(), pipe.tokenizer.facts.fold
+    return spec.size("h") * fold[0], spec.size("w") * fold[1]
 
 
-def _read(source: Any, field: str, mode: str) -> Tensor:
-    try:
-        picture = source if isinstance(source, Image.Image) else Image.open(source)
-        pixels = np.asarray(picture.convert(mode))
-    except (OSError, ValueError, Image.DecompressionBombError) as fault:
-        raise InputError(field, f"{source} ({type(fault).__name__})", "a readable picture") from fault
-    data = torch.from_numpy(pixels.copy()).float() / 127.5 - 1
-    return data.reshape(1, 1, *data.shape) if mode == "L" else data.permute(2, 0, 1)[None]
+def _mode(pipe: Pipeline) -> str:
+    return "L" if pipe.tokenizer.facts.exact and pipe.tokenizer.spec().size("c") == 1 else "RGB"
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() or path.suffix == ""
+
+
+def _files(folder: Path, seeds: Sequence[int]) -> list[Path]:
+    return [folder / f"seed-{seed}.png" for seed in seeds]
+
+
+def _pixels(path: Path, recipe: dict[str, Any], mode: str) -> list[np.ndarray]:
+    """The pictures in a file: those of a sheet, or the one it is."""
+    sheet = read_pixels(path, "image", mode)
+    count = 1 if "index" in recipe else len(recipe.get("seeds", [0]))
+    return cut(sheet, count) if count > 1 else [sheet]

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from gencore.errors import InputError
 from gencore.noise import Noise
 from gencore.spec import LatentSpec
 from gencore.tokenizer import Facts, Latent, Tokenizer
@@ -26,7 +27,14 @@ class Pixels(Tokenizer):
         self.facts = Facts(multiple=multiple, fold=(1, 1), exact=True, exact_tiles=True)
 
     def spec(self, size: Sequence[int] | None = None) -> LatentSpec:
+        if size is not None and len(size) != 2:
+            raise InputError("size", "x".join(map(str, size)), "HxW, for instance 28x28")
         h, w = self.size if size is None else size
+        for n in (h, w):
+            if n < 1 or n % self.facts.multiple:
+                low = n // self.facts.multiple * self.facts.multiple
+                near = " or ".join(str(k) for k in (low, low + self.facts.multiple) if k > 0)
+                raise InputError("size", f"{h}x{w}", f"multiples of {self.facts.multiple}", f"nearest to {n}: {near}")
         return LatentSpec("b c h w", (self.channels, h, w), time_axes=("h", "w"))
 
     def encode(self, data: Tensor, noise: Noise | None = None) -> Latent:

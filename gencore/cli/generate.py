@@ -1,0 +1,127 @@
+"""``gencore generate M``: samples into a file that carries its recipe."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gencore.cli import words
+from gencore.cli.parser import Parser
+from gencore.cli.progress import of_steps, progress
+from gencore.plugins import find, provided, resolve
+
+if TYPE_CHECKING:
+    from gencore.generated import Generated
+    from gencore.known import Known
+    from gencore.spec import LatentSpec
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the options of ``gencore generate``; those of the modality come first."""
+    parser.description = "Make samples and write them with their recipe inside."
+    manifest = words.add_modality(parser)
+    words.add_words(parser, manifest)
+    own = {option.name for option in manifest.options} if manifest else set()
+    add = parser.add_argument
+    add("-n", type=int, help="number of samples (default: what the words say, else 1)")
+    add("--seed", type=words.seeds, help="sample i has seed SEED + i; or one a sample, by commas (default: drawn)")
+    add("--steps", type=int, help="of the sampler (default: the model's)")
+    add("--sampler", help="name or name:key=value,key=value (default: the model's); gencore list names them")
+    add("--guidance", help="scale, or name:key=value (default: the model's)")
+    if "known" not in own:
+        add("--known", type=Path, help="file whose cells are kept where the mask is black")
+    if "mask" not in own:
+        add("--mask", type=Path, help="white = made anew, black = kept")
+    add("--known-mode", help="replace_state (default, any model), compose_input or per_token_time")
+    add("--size", type=words.size, metavar="HxW", help="of the data, where it differs from the model's")
+    add_model(parser)
+    add("--batch", type=int, help="at most this many samples at a time")
+    add("-o", "--output", type=Path, help="file, or a folder for one file a sample (default: a new name)")
+    add("--force", action="store_true", help="overwrite the output")
+    add("--no-recipe", action="store_true", help="write the samples alone")
+    add("--quiet", action="store_true", help="nothing on stderr")
+    add("--json", action="store_true", help="one JSON object on stdout")
+
+
+def add_model(parser: Parser) -> None:
+    """Declare which model runs, where and in what precision."""
+    add = parser.add_argument
+    add("--model", help="folder or hub id (default: the packaged model)")
+    add("--device", default="auto", help="cpu, cuda or cuda:N (default: auto)")
+    add("--dtype", default="auto", help="float32, float64, bfloat16 or float16 (default: auto, float32)")
+    add("--compile", action="store_true", help="compile the network, which pays off in long runs")
+
+
+def run(args: Namespace) -> int:
+    """Make the samples; 0 when they are written.
+
+    Raises:
+        GencoreError: a value that cannot be used, or an output that cannot be written; then nothing is.
+    """
+    modality = resolve("modality", args.modality)()
+    said = words.words_of(args, find(provided("modality")[args.modality].name).manifest)
+    options = said | {
+        name: value
+        for name in ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size")
+        if (value := getattr(args, name)) is not None
+    }
+    if args.output:
+        modality.check_output(args.output, (), force=args.force)
+
+    from gencore.loading import load
+    from gencore.request import request
+
+    pipe = load(args.modality, args.model, device=args.device, dtype=args.dtype, compile=args.compile)
+    asked = request(pipe, **options)
+    options["seed"] = list(asked.seeds)
+    path = args.output or words.free_path(_stem(args.modality, asked.recipe), modality.suffix)
+    modality.check_output(path, asked.seeds, force=args.force)
+    chunks = len(list(asked.chunks(args.batch)))
+    with progress("steps", quiet=args.quiet) as report:
+        out = pipe.generate(batch=args.batch, callback=of_steps(report, chunks), **options)
+    files = out.save(path, force=args.force, recipe=not args.no_recipe)
+    if args.json:
+        print(json.dumps(_as_data(out, files, asked.known)))
+    else:
+        print(_closing(out, path, files, asked.known, asked.spec))
+    return 0
+
+
+def _stem(modality: str, recipe: dict[str, Any]) -> str:
+    parts = [modality]
+    for name, value in recipe["words"].items():
+        parts += [name, *map(str, value if isinstance(value, list) else [value])]
+    return "-".join([*parts, "seed", str(recipe["seeds"][0])])
+
+
+def _closing(out: Generated, path: Path, files: list[Path], known: Known | None, spec: LatentSpec) -> str:
+    count = len(out.seeds)
+    parts = [
+        str(path) if len(files) == 1 else f"{path} ({len(files)} files)",
+        f"{count} sample{'s' * (count > 1)}",
+        f"seed{'s' * (count > 1)} {words.spell_seeds(out.seeds)}",
+        f"{out.timing['calls']:.0f} network calls",
+        f"{out.timing['seconds']:.1f} s",
+        f"next unused seed: {max(out.seeds) + 1}",
+    ]
+    if known is not None:
+        cells = 1
+        for axis in spec.names[1:]:
+            cells *= spec.size(axis) if axis != "c" else 1
+        parts.insert(1, f"keeps {known.share:.0%} of {cells} cells".replace("%", " %"))
+    return "  ".join(parts)
+
+
+def _as_data(out: Generated, files: list[Path], known: Known | None) -> dict[str, Any]:
+    return {
+        "files": [str(file) for file in files],
+        "samples": len(out.seeds),
+        "seeds": list(out.seeds),
+        "network_calls": int(out.timing["calls"]),
+        "seconds": round(out.timing["seconds"], 3),
+        "next_unused_seed": max(out.seeds) + 1,
+        "kept": None if known is None else known.share,
+        "recipe": out.recipe,
+    }

@@ -1,0 +1,163 @@
+"""``gencore reproduce FILE``: make a file's content again from its recipe, and compare."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any
+
+from gencore.cli.parser import Parser
+from gencore.cli.progress import of_steps, progress
+from gencore.errors import InputError, nearest
+from gencore.plugins import versions
+from gencore.recipe import read_recipe
+
+if TYPE_CHECKING:
+    from gencore.modality import Difference
+    from gencore.pipeline import Pipeline
+
+_ENTRIES: dict[str, tuple[type, ...]] = {
+    "gencore": (int,), "task": (str,), "modality": (str,), "model": (dict,), "words": (dict,), "seeds": (list,),
+    "steps": (int, NoneType), "times": (list, NoneType), "sampler": (dict,), "guidance": (dict, NoneType),
+    "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "attention": (str,),
+    "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,),
+}  # fmt: skip
+_OPTIONAL = {"batch", "index"}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Declare the options of ``gencore reproduce``."""
+    parser.description = "Make what a file holds again from the recipe inside it; exit 1 if the result differs."
+    parser.add_argument("file", type=Path, help="a file gencore wrote")
+    parser.add_argument("--model", help="folder or hub id of the model, where the recipe's cannot be found")
+    parser.add_argument("--known", type=Path, help="the given file, where the recipe names one")
+    parser.add_argument("--mask", type=Path, help="its mask")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: auto)")
+    parser.add_argument("-o", "--output", type=Path, help="write the result here")
+    parser.add_argument("--force", action="store_true", help="overwrite the output")
+    parser.add_argument("--quiet", action="store_true", help="nothing on stderr")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: Namespace) -> int:
+    """Print the verdict: 0 equal, 1 different.
+
+    Raises:
+        InputError: no usable recipe, or an input it names is missing or another one.
+    """
+    recipe = checked(read_recipe(args.file))
+    _check_inputs(recipe, args)
+
+    from gencore.loading import load
+
+    origin = recipe["model"]["origin"]
+    model = args.model or (None if origin.startswith("packaged:") else origin)
+    pipe = load(recipe["modality"], model, device=args.device, dtype=recipe["model"]["dtype"])
+    if (found := pipe.hash()) != recipe["model"]["hash"]:
+        raise InputError("model", f"{model or origin} ({found})", f"the model with {recipe['model']['hash']}",
+                         "--model FOLDER names it")  # fmt: skip
+    if args.output:
+        pipe.modality.check_output(args.output, recipe["seeds"], force=args.force)
+    options = _options(recipe, pipe, args)
+    chunks = -(-len(recipe["seeds"]) // (recipe.get("batch") or len(recipe["seeds"])))
+    with progress("steps", quiet=args.quiet) as report:
+        out = pipe.generate(**options, callback=of_steps(report, chunks))
+    if (index := recipe.get("index")) is not None:
+        out = replace(out, tensor=out.tensor[index : index + 1], samples=[out.samples[index]],
+                      recipe={**out.recipe, "index": index})  # fmt: skip
+    told = pipe.modality.difference(out, args.file, recipe)
+    files = out.save(args.output, force=args.force) if args.output else []
+    changed = _changed(recipe)
+    if args.json:
+        data = {"equal": told.equal, "samples": told.total, "largest": told.largest, "versions": changed}
+        print(json.dumps({**data, "files": [str(file) for file in files]}))
+    else:
+        print(_verdict(told, changed))
+    return int(told.equal < told.total)
+
+
+def checked(recipe: dict[str, Any]) -> dict[str, Any]:
+    """`recipe` if this version can follow it.
+
+    Raises:
+        InputError: another version, an entry it does not know or lacks, or a part that only ran in memory.
+    """
+    if recipe.get("gencore") != 1 or recipe.get("task") != "generate":
+        given = f"version {recipe.get('gencore')}, task {recipe.get('task')}"
+        raise InputError("recipe", given, "version 1, task generate", "pip install --upgrade gencore")
+    for name, value in recipe.items():
+        if name not in _ENTRIES:
+            raise InputError("recipe", f"the entry '{name}'", ", ".join(sorted(_ENTRIES)), nearest(name, _ENTRIES))
+        if not isinstance(value, _ENTRIES[name]):
+            raise InputError("recipe", f"'{name}' = {str(value)[:60]}", " or ".join(t.__name__ for t in _ENTRIES[name]))
+    if missing := sorted(_ENTRIES.keys() - _OPTIONAL - recipe.keys()):
+        raise InputError("recipe", f"no entry '{missing[0]}'", ", ".join(sorted(_ENTRIES)))
+    if not {"hash", "origin", "dtype"} <= recipe["model"].keys():
+        raise InputError("recipe", "model without hash, origin and dtype", "a recipe as gencore writes it")
+    if not 0 <= recipe.get("index", 0) < len(recipe["seeds"]):
+        raise InputError("recipe", f"index {recipe.get('index')} of {len(recipe['seeds'])} seeds", "one of them")
+    if recipe["interceptors"]:
+        names = ", ".join(recipe["interceptors"])
+        raise InputError("recipe", f"interceptors {names}", "none: attach them in Python and compare there")
+    for kind in ("sampler", "guidance"):
+        if "(not installed" in (name := (recipe[kind] or {}).get("type", "")):
+            raise InputError(kind, name, "an installed one", "a manifest's provides makes it so")
+    return recipe
+
+
+def _check_inputs(recipe: dict[str, Any], args: Namespace) -> None:
+    """Everything the recipe needs and the command line did not name, in one error."""
+    missing = []
+    if not recipe["model"]["origin"] and not args.model:
+        missing.append(f"--model FOLDER with {recipe['model']['hash']}")
+    known = recipe["known"]
+    for i, name in enumerate(("known", "mask")):
+        if known and getattr(args, name) is None:
+            missing.append(f"--{name} {known['files'][i] or 'FILE'} with {known[name]}")
+        elif not known and getattr(args, name) is not None:
+            raise InputError(f"--{name}", getattr(args, name), "nothing: this recipe gives no cells")
+    if missing:
+        raise InputError("recipe", "inputs that are not here", "; ".join(missing))
+
+
+def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[str, Any]:
+    """The recipe as options of `Pipeline.generate`."""
+    import torch
+
+    from gencore import components
+    from gencore.recipe import content_hash
+
+    options: dict[str, Any] = {name: recipe[name] for name in ("steps", "size", "attention")}
+    options |= recipe["words"] | {"seed": recipe["seeds"], "n": len(recipe["seeds"]), "batch": recipe.get("batch")}
+    options["sampler"] = components.build("sampler", recipe["sampler"])
+    if recipe["guidance"] is not None:
+        options["guidance"] = components.build("guidance", recipe["guidance"])
+    elif pipe.defaults.guidance is not None:
+        options["guidance"] = 1.0
+    if recipe["times"] is not None:
+        options["times"] = torch.tensor(recipe["times"], dtype=torch.float64)
+    if known := recipe["known"]:
+        options |= {"known": args.known, "mask": args.mask, "known_mode": known["mode"]}
+        for name, read in (("known", pipe.modality.known), ("mask", pipe.modality.mask)):
+            if (found := content_hash(read(options[name], pipe))) != known[name]:
+                raise InputError(f"--{name}", f"{options[name]} ({found})", f"the file with {known[name]}")
+    return options
+
+
+def _changed(recipe: dict[str, Any]) -> dict[str, list[str]]:
+    """``{distribution: [version of the recipe, version here]}`` where they differ."""
+    now = versions(recipe["modality"])
+    then = recipe["versions"]
+    return {n: [then.get(n, "-"), now.get(n, "-")] for n in sorted({*then, *now}) if then.get(n) != now.get(n)}
+
+
+def _verdict(told: Difference, changed: dict[str, list[str]]) -> str:
+    if told.equal == told.total:
+        return f"equal: {told.equal} of {told.total} samples bit-equal"
+    causes = [f"{name} {then} -> {now}" for name, (then, now) in changed.items()] or ["same versions"]
+    if told.largest:
+        causes.append(f"max difference {told.largest}")
+    return f"differs: {', '.join(causes)}; {told.equal} of {told.total} samples bit-equal"
