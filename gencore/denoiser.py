@@ -71,7 +71,8 @@ class Denoiser:
                           store=self.store, skip=skip, attention=self.attention)  # fmt: skip
             cond = parts[0] if n == 1 else concatenated(parts)
             repeat = (n, *(1,) * (x.ndim - 1))
-            time = model_t if n == 1 else model_t.repeat(n, *(1,) * (model_t.ndim - 1))
+            shared = n == 1 or (model_t.ndim > 1 and len(model_t) == 1)
+            time = model_t if shared else model_t.repeat(n, *(1,) * (model_t.ndim - 1))
             # A compiled network is one graph without interceptors; with one attached its eager forward runs.
             call = self.net if self.interceptor is None else self.net.forward
             out = call(x if n == 1 else x.repeat(repeat), time, cond, ctx)
@@ -95,7 +96,7 @@ class Denoiser:
             NotFinite: the network returned NaN or infinity.
         """
         outputs = self.branches(x, t, info)
-        raw = next(iter(outputs.values())) if self.guidance is None else self.guidance.combine(outputs, info)
+        raw = next(iter(outputs.values())) if self.guidance is None else self.guidance.combine(outputs, t, info)
         if not bool(torch.isfinite(raw).all()):
             raise NotFinite(f"network output: not finite at step {info.i} {info.stage}".rstrip()
                             + "; check the weights, or use --dtype float32")  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gencore.context import StepInfo
 from gencore.errors import InputError
+from gencore.spec import broadcast_time
 
 
 class Branch(NamedTuple):
@@ -38,8 +39,8 @@ class Guidance(ABC):
         """The branches to evaluate for a query at times `t`; they share one batch, in this order."""
 
     @abstractmethod
-    def combine(self, predictions: Mapping[str, Tensor], info: StepInfo) -> Tensor:
-        """One network output (B, C * channels, ...) from those of all branches, by name."""
+    def combine(self, predictions: Mapping[str, Tensor], t: Tensor, info: StepInfo) -> Tensor:
+        """One network output (B, C * channels, ...) from those of all branches, by name, for the query's times `t`."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -64,17 +65,24 @@ class ClassifierFree(Guidance):
             raise InputError("guidance interval", f"({low}, {high})", "two rising times in [0, 1]")
         self.scale, self.channels, self.interval = float(scale), channels, (float(low), float(high))
 
-    def branches(self, t: Tensor, info: StepInfo) -> tuple[Branch, ...]:
-        level = float(t.max())
-        if self.scale == 1 or not self.interval[0] <= level <= self.interval[1]:
-            return (COND,)
-        return (UNCOND,) if self.scale == 0 and self.channels is None else (COND, UNCOND)
+    def _inside(self, t: Tensor) -> Tensor:
+        return (self.interval[0] <= t) & (t <= self.interval[1])
 
-    def combine(self, predictions: Mapping[str, Tensor], info: StepInfo) -> Tensor:
+    def branches(self, t: Tensor, info: StepInfo) -> tuple[Branch, ...]:
+        inside = self._inside(t)
+        if self.scale == 1 or not bool(inside.any()):
+            return (COND,)
+        return (UNCOND,) if self.scale == 0 and self.channels is None and bool(inside.all()) else (COND, UNCOND)
+
+    def combine(self, predictions: Mapping[str, Tensor], t: Tensor, info: StepInfo) -> Tensor:
         if len(predictions) == 1:
             return next(iter(predictions.values()))
         c, u = predictions["cond"], predictions["uncond"]
+        inside = self._inside(t)
         guided = torch.lerp(u, c, self.scale)
+        if not bool(inside.all()):
+            # Samples of a batch may stand at different times; each is guided as it would be alone.
+            guided = torch.where(broadcast_time(inside, c), guided, c)
         if self.channels is None:
             return guided
         return torch.cat([guided[:, : self.channels], c[:, self.channels :]], dim=1)

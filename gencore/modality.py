@@ -94,12 +94,14 @@ class Modality(ABC):
         """
 
     @abstractmethod
-    def dataset(self, source: Path | None, pipe: Pipeline | None = None, **options: Any) -> Data:
+    def dataset(self, source: Path | None, pipe: Pipeline | None = None, *, held_out: bool = False,
+                **options: Any) -> Data:  # fmt: skip
         """Items for training and evaluation.
 
         Args:
             source: where they lie; None for data the modality makes itself, if it has any.
             pipe: brings every item to this pipeline's size; None leaves items as they are, for a preset to look at.
+            held_out: where `source` keeps items apart for testing, take those.
             options: of the modality, for instance a preset's `Training.data`.
 
         Raises:

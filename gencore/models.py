@@ -16,6 +16,8 @@ from gencore.errors import CheckpointError, InputError
 
 FORMAT = 1
 CONFIG, WEIGHTS, TOKENIZER = "config.json", "model.safetensors", "tokenizer.safetensors"
+RUN_MODEL = "model"
+"""The folder of the model within a training run's."""
 PARTS = ("tokenizer", "conditioner", "backbone", "process")
 
 
@@ -24,12 +26,14 @@ def find_model(name: str, model: str | Path | None = None) -> tuple[Path, str]:
 
     Args:
         name: the modality.
-        model: a folder, a hub id ``owner/name``, or None for the packaged default.
+        model: a folder (of a model, or of the run that trains it), a hub id ``owner/name``, or None for the packaged
+            default.
     """
     if model is None:
         return packaged_default(name), f"packaged:{name}"
     if Path(model).is_dir():
-        return Path(model), ""
+        inside = Path(model) / RUN_MODEL
+        return inside if (inside / WEIGHTS).is_file() and not (Path(model) / WEIGHTS).exists() else Path(model), ""
     text = str(model)
     if text.count("/") == 1 and not text.startswith((".", "/", "~")):
         from gencore.weights.hub import download
@@ -66,11 +70,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads((folder / CONFIG).read_text())
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as fault:
-        raise CheckpointError("model", f"{folder} ({fault})", f"a folder with {CONFIG} and {WEIGHTS}") from fault
+        why = getattr(fault, "strerror", None) or f"{CONFIG} is no JSON"
+        raise CheckpointError("model", f"{folder} ({why})", f"a folder with {CONFIG} and {WEIGHTS}") from fault
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise CheckpointError("model", folder / CONFIG, f"format {FORMAT}", "gencore convert makes one")
     wanted = {"format", "modality", "defaults", "card", *PARTS}
     if wrong := sorted(set(config) ^ wanted):
-        raise CheckpointError("model", f"{folder / CONFIG} with {', '.join(wrong)}", f"just {', '.join(sorted(wanted))}",
-                              "these are unknown or missing")  # fmt: skip
+        given = f"{folder / CONFIG} with {', '.join(wrong)} unknown or missing"
+        raise CheckpointError("model", given, f"just {', '.join(sorted(wanted))}")
     return config

@@ -12,12 +12,14 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gencore.denoised import Denoised, PredictionKind
 from gencore.noise import Noise
 from gencore.process import GaussianProcess
 from gencore.schedules import default_times
+from gencore.spec import broadcast_time
 
 
 class Query(NamedTuple):
@@ -80,7 +82,10 @@ class State:
         return t.expand(self.x.shape[0]) if t.ndim == 0 else t
 
     def advance(self, x: Tensor, last: Denoised, memory: tuple[Any, ...] = ()) -> State:
-        """The state after one more step."""
+        """The state after one more step; cells whose time stands still are copied, so that they cannot drift."""
+        if self.times.ndim > 1:
+            still = broadcast_time(self.times[self.i] == self.times[self.i + 1], x)
+            x = torch.where(still, self.x, x)
         return replace(self, x=x, i=self.i + 1, last=last, memory=memory)
 
 

@@ -60,7 +60,7 @@ def transport_interval(
     train_eps: float | None = None,
     sample_eps: float | None = None,
 ) -> tuple[float, float]:
-    """Where SiT's transport starts and ends (arXiv:2401.08740), *in its own time*: s = 0 is noise, s = 1 data, t = 1 - s.
+    """Where SiT's transport starts and ends (arXiv:2401.08740), *in its own time*: s = 0 noise, s = 1 data, t = 1 - s.
 
     | process, kind      | start                                  | end, or with an SDE and h = last_step > 0 |
     |--------------------|----------------------------------------|-------------------------------------------|

@@ -21,7 +21,7 @@ from gencore.backbone import Block, Trunk
 from gencore.condition import Conditions, check_ports
 from gencore.context import Context
 from gencore.denoised import Prediction
-from gencore.errors import InputError
+from gencore.errors import InputError, unknown
 from gencore.nn.embed import TimeEmbedding, patch_grid, patchify, sincos_grid, unpatchify
 from gencore.nn.layers import CrossAttention, Mlp, Norm, NormKind, SelfAttention, modulate
 from gencore.nn.ports import build_ports
@@ -104,6 +104,12 @@ class DiT(Trunk):
         freq_shift: int = 0,
     ) -> None:
         super().__init__()
+        if len(patch) not in _AXES:
+            raise InputError("patch", f"{len(patch)} axes", "1, 2 or 3 axes")
+        for name, word, known in (("pos", pos, ("sincos", "rope")), ("norm", norm, ("layer", "rms")),
+                                  ("qk_norm", qk_norm or "layer", ("layer", "rms"))):  # fmt: skip
+            if word not in known:
+                raise unknown(name, word, known)
         if width % heads:
             raise InputError("width", width, f"a multiple of the {heads} heads")
         self.patch, self.width, self.prediction, self.pos = tuple(patch), width, prediction, pos
@@ -127,7 +133,9 @@ class DiT(Trunk):
         )
         if pos == "rope" and any(port.kind == "token_concat" for port in self.ports.values()):
             raise InputError("pos", "rope with token_concat ports", "sincos: the further tokens have no coordinates")
-        if pos == "rope":
+        if pos == "sincos":
+            sincos_grid((1,) * len(self.patch), width)
+        else:
             rope = Rope(width // heads, axes=len(self.patch))
             for block in self.blocks:
                 block.rope = rope  # type: ignore[assignment]
@@ -172,7 +180,8 @@ class DiT(Trunk):
         grid = patch_grid(x_t.shape[2:], self.patch, self.axes)
         network_t = self._token_time(t, grid, x_t)
         t_emb = self.time_embed(network_t)
-        mod, extra, joined, streams = t_emb, [], [x_t], {}
+        mod, joined, streams = t_emb, [x_t], {}
+        extra: list[Stream] = []
         for name, port in self.ports.items():
             value = self.conditioners[name](cond[name].value)
             match port.kind:
@@ -181,7 +190,7 @@ class DiT(Trunk):
                 case "channel_concat":
                     joined.append(value.to(x_t.dtype))
                 case "token_concat":
-                    extra.append(value)
+                    extra.append(Stream(value, mask=cond[name].mask))
                 case "cross_attention":
                     streams[name] = Stream(value, mask=cond[name].mask)
         state = torch.cat(joined, dim=1) if len(joined) > 1 else x_t
@@ -189,14 +198,19 @@ class DiT(Trunk):
         table = self._positions(grid, tokens)
         if self.pos == "sincos":
             tokens = tokens + table.to(tokens.dtype)
+        mask = None
         if extra:
             # Further tokens come first and keep the state's tokens a contiguous tail for the head.
-            tokens = torch.cat([*extra, tokens], dim=1)
+            parts = [*extra, Stream(tokens)]
+            tokens = torch.cat([s.x for s in parts], dim=1)
+            if any(s.mask is not None for s in extra):
+                count = [torch.ones(s.x.shape[:2], dtype=torch.bool, device=s.x.device) for s in parts]
+                mask = torch.cat([c if s.mask is None else s.mask for s, c in zip(parts, count, strict=True)], dim=1)
             if network_t.shape[1] > 1:
-                pad = [e.shape[1] for e in extra]
-                mod = torch.cat([mod[:, :1].expand(-1, sum(pad), -1), mod], dim=1)
+                pad = sum(s.x.shape[1] for s in extra)
+                mod = torch.cat([mod[:, :1].expand(-1, pad, -1), mod], dim=1)
         pos = table if self.pos == "rope" else None
-        return {MAIN: Stream(tokens, grid, pos), **streams}, Mod(network_t, t_emb, mod)
+        return {MAIN: Stream(tokens, grid, pos, mask), **streams}, Mod(network_t, t_emb, mod)
 
     def _tokens(self, state: Tensor) -> Tensor:
         return self.patch_embed(patchify(state, self.patch))

@@ -25,7 +25,7 @@ def add_arguments(parser: Parser) -> None:
     words.add_words(parser, manifest)
     own = {option.name for option in manifest.options} if manifest else set()
     add = parser.add_argument
-    add("-n", type=int, help="number of samples (default: what the words say, else 1)")
+    add("-n", "--n", type=int, help="number of samples (default: what the words say, else 1)")
     add("--seed", type=words.seeds, help="sample i has seed SEED + i; or one a sample, by commas (default: drawn)")
     add("--steps", type=int, help="of the sampler (default: the model's)")
     add("--sampler", help="name or name:key=value,key=value (default: the model's); gencore list names them")

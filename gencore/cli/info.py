@@ -20,6 +20,9 @@ from gencore.plugins import find, provided
 from gencore.recipe import read_recipe
 from gencore.settings import spell
 
+_FIRST = ("title", "name", "modality", "task", "words", "seeds", "steps", "sampler", "guidance", "known", "size", "model")
+"""What people look for first."""
+
 
 def add_arguments(parser: Parser) -> None:
     """Declare the options of ``gencore info``."""
@@ -51,7 +54,8 @@ def run(args: Namespace) -> int:
     if args.json:
         print(json.dumps(data, indent=2))
         return 0
-    rows = list(_rows(data))
+    order = {name: place for place, name in enumerate(_FIRST)}
+    rows = list(_rows(dict(sorted(data.items(), key=lambda item: order.get(item[0], len(order))))))
     columns = widths(rows)
     for row in rows:
         print(line(row, columns))
@@ -64,7 +68,8 @@ def modality_facts(name: str) -> dict[str, Any]:
     plugin = find(provided("modality")[name].name)
     manifest = plugin.manifest
     assert manifest is not None
-    options = {o.name: f"{o.type}{', several' * o.many}{', ' * bool(o.range)}{o.range}: {o.help}" for o in manifest.options}
+    told = ((o.name, (f"{o.type}{' or several' * o.many}", o.range, o.help)) for o in manifest.options)
+    options = {option: "; ".join(filter(None, parts)) for option, parts in told}
     facts = as_data(plugin) | {"options": options, "samplers": sorted(provided("sampler"))}
     try:
         facts["default"] = model_facts(packaged_default(name))
@@ -101,7 +106,7 @@ def command_line(recipe: Mapping[str, Any]) -> str:
         given, mask = (name or "FILE" for name in known["files"])
         parts += ["--known", given, "--mask", mask, "--known-mode", known["mode"]]
     if not (origin := model.get("origin", "")).startswith("packaged:"):
-        parts += ["--model", origin or f"FOLDER({model.get('hash', '?')})"]
+        parts += ["--model", origin or "FOLDER"]
     if model.get("dtype", "float32") != "float32":
         parts += ["--dtype", model["dtype"]]
     if recipe.get("batch"):
@@ -139,4 +144,4 @@ def _rows(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]
             if value:
                 yield name, ", ".join(json.dumps(v) if isinstance(v, Mapping) else str(v) for v in value)
         elif value is not None and value != "":
-            yield name, f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and key in ("parameters", "bytes") else str(value)
+            yield name, f"{value:,}" if key in ("parameters", "bytes") else str(value)

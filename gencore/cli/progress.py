@@ -64,7 +64,8 @@ def _lines(unit: str, stream: TextIO) -> Report:
             return
         tenth = index * 10 // total
         rate = (index - before + 1) / max(perf_counter() - started, 1e-9)
-        words = (f"{10 * tenth:>3} %", f"{index}/{total} {unit}", f"{rate:.1f} it/s", f"eta {clock((total - index) / rate)}")
+        eta = clock((total - index) / rate)
+        words = (f"{100 * index // total:>3} %", f"{index}/{total} {unit}", f"{rate:.1f} it/s", f"eta {eta}")
         print("  ".join((*words, note)).rstrip(), file=stream, flush=True)
 
     return report

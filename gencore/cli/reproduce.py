@@ -67,7 +67,7 @@ def run(args: Namespace) -> int:
         out = pipe.generate(**options, callback=of_steps(report, chunks))
     if (index := recipe.get("index")) is not None:
         out = replace(out, tensor=out.tensor[index : index + 1], samples=[out.samples[index]],
-                      recipe={**out.recipe, "index": index})  # fmt: skip
+                      seeds=(out.seeds[index],), recipe={**out.recipe, "index": index})  # fmt: skip
     told = pipe.modality.difference(out, args.file, recipe)
     files = out.save(args.output, force=args.force) if args.output else []
     changed = _changed(recipe)

@@ -23,7 +23,10 @@ def time_features(t: Tensor, dim: int, max_period: float = 10000.0, shift: int =
         (*t.shape, dim) float32.
     """
     half = dim // 2
-    freqs = torch.exp(-math.log(max_period) / (half - shift) * torch.arange(half, dtype=torch.float32, device=t.device))
+    # Exponents as published, in float32; their exp in float64, because float32 ones differ between processors and a
+    # last bit of w_k is a visible angle at t = 999.
+    exponents = -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=t.device) / (half - shift)
+    freqs = exponents.double().exp().float()
     angles = t.float().unsqueeze(-1) * freqs
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 

@@ -56,7 +56,9 @@ class Denoising(Objective):
     def __init__(
         self, process: TableProcess, *, variance: VarianceKind = "learned_range", loss: LossKind = "mse"
     ) -> None:
-        self.process, self.variance, self.kind = process, variance, loss
+        self.process = process
+        self.variance: VarianceKind = variance
+        self.kind: LossKind = loss
 
     def config(self) -> dict[str, Any]:
         return {"variance": self.variance, "loss": self.kind}

@@ -25,8 +25,9 @@ from gencore.spec import broadcast_time
 
 def gaussian_kl(mean1: Tensor, logvar1: Tensor, mean2: Tensor, logvar2: Tensor) -> Tensor:
     """KL(N(mean1, e^logvar1) || N(mean2, e^logvar2)) elementwise, nats."""
-    ratio = torch.exp(logvar1 - logvar2)
-    return 0.5 * (logvar2 - logvar1 + ratio + (mean1 - mean2) ** 2 * torch.exp(-logvar2) - 1)
+    # The 1 is taken off before the near-1 ratio is added: for nearly equal variances float32 has nothing to spare.
+    change = logvar2 - logvar1 - 1 + torch.exp(logvar1 - logvar2)
+    return 0.5 * (change + (mean1 - mean2) ** 2 * torch.exp(-logvar2))
 
 
 def _normal_cdf(x: Tensor) -> Tensor:
@@ -44,7 +45,7 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, logvar: Tensor) -> Tenso
 
 
 def variational_term(process: TableProcess, x0: Tensor, level: Tensor, d: Denoised, variance: VarianceKind) -> Tensor:
-    """One term of the bound for integer levels (B,): KL above level 0, the discretised likelihood at it; bits per dim (B,)."""
+    """One term of the bound at integer levels (B,), bits per dim (B,): KL above level 0, discretised likelihood at it."""
     here, neighbour = level_posteriors(process, broadcast_time(level, x0))
     logvar = log_variance(variance, here, neighbour, d).to(x0.dtype)
     mean = here.mean(d.x0, d.x_t)
@@ -86,7 +87,7 @@ def bits_per_dim(denoise: Denoiser, x0: Tensor, noise: Noise, *, variance: Varia
     """
     process = denoise.process
     if not isinstance(process, TableProcess):
-        raise InputError("process", type(process).__name__, "a table process; see gencore.samplers.likelihood for flows")
+        raise InputError("process", type(process).__name__, "a table process", "flows: gencore.samplers.likelihood")
     columns: list[tuple[Tensor, Tensor, Tensor]] = []
     for k in reversed(range(process.steps)):
         level = torch.full((len(x0),), k, device=x0.device)

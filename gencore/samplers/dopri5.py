@@ -81,7 +81,8 @@ class Adaptive:
 
 def _rms(parts: Fields, scale: Fields, norm: Norm) -> Tensor:
     """(B,) root mean square of parts / scale: largest over components, over each sample or over the whole batch."""
-    rows = torch.stack([((p / s).to(torch.float64) ** 2).flatten(1).mean(1) for p, s in zip(parts, scale, strict=True)])
+    squares = [((p / s).to(torch.float64) ** 2).reshape(len(p), -1) for p, s in zip(parts, scale, strict=True)]
+    rows = torch.stack([square.mean(1) for square in squares])
     if norm == "batch":
         rows = rows.mean(1, keepdim=True).expand_as(rows)
     return rows.amax(0).sqrt()

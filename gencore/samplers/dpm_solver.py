@@ -75,7 +75,8 @@ class DPMSolver(Sampler):
         inner = h.isfinite() & (self.order == 2)
         if self.variant == "2M" and state.memory and bool(inner.any()):
             previous, begin = state.memory
-            weight = torch.where(inner, h / (2 * (start - begin)), torch.zeros_like(h))
+            # A cell that stood still has no slope to extrapolate.
+            weight = torch.where(inner & (start != begin), h / (2 * (start - begin)), torch.zeros_like(h))
             data = data + weight.to(data.dtype) * (data - previous)
         elif self.variant == "2S" and bool(inner.any()):
             middle = torch.where(inner, time_of_lambda(process, start + self.r * torch.where(inner, h, 0.0), t, s), t)

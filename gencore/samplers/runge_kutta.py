@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from gencore.denoised import PredictionKind
@@ -71,8 +72,9 @@ class RungeKutta(Sampler):
     def step(self, state: State, noise: Noise) -> Steps:
         table, t, s = TABLEAUX[self.method], state.time(state.i), state.time(state.i + 1)
         target = state.process.coeffs(broadcast_time(s, state.x))
-        if bool((target.sigma <= 0).all()) and bool((target.d_sigma.abs() > _SINGULAR).any()):
-            # The slope is infinite at clean data (VP, tables): the last step is the exponential-integrator Euler one.
+        # Where the slope is infinite at clean data (VP, tables) the last step is the exponential-integrator Euler one.
+        singular = (target.sigma <= 0) & (target.d_sigma.abs() > _SINGULAR)
+        if bool(singular.all()):
             d = yield Query(state.x, t)
             return state.advance(ddim_update(d, target), d)
         h = broadcast_time(s - t, state.x)
@@ -83,7 +85,10 @@ class RungeKutta(Sampler):
             first = first or d
             slopes.append(d.velocity)
         assert first is not None
-        return state.advance(combine(state.x, slopes, table.b, h), first)
+        x = combine(state.x, slopes, table.b, h)
+        if bool(singular.any()):
+            x = torch.where(singular, ddim_update(first, target), x)
+        return state.advance(x, first)
 
     def config(self) -> dict[str, Any]:
         return {"method": self.method}

@@ -37,6 +37,8 @@ FORMS: dict[str, Callable[[GaussianProcess, Tensor, float], Tensor]] = {
 }
 """w(t) by name with its `norm`; "sbdm" is the diffusion of the score-based model with the same marginals."""
 
+_CLEAN = 1e-9
+
 
 @dataclass(frozen=True)
 class StochasticInterpolant(Sampler):
@@ -76,14 +78,19 @@ class StochasticInterpolant(Sampler):
         return torch.cat([uniform(steps - 1, high, self.last_step), torch.zeros(1, dtype=torch.float64)])
 
     def _w(self, state: State, t: Tensor) -> Tensor:
-        w = FORMS[self.form](state.process, broadcast_time(t, state.x), self.norm)
-        if not bool((w.isfinite() & (w < 1e6)).all()):
-            raise NotFinite(f"sde form '{self.form}': infinite at t={float(t.max()):.3g}; start below pure noise, "
-                            "or use form 'sigma'")  # fmt: skip
-        return w
+        return self._finite(FORMS[self.form](state.process, t, self.norm), t)
+
+    def _finite(self, rate: Tensor, t: Tensor) -> Tensor:
+        if not bool((rate.isfinite() & (rate.abs() < 1e6)).all()):
+            raise NotFinite(f"sde form '{self.form}': infinite at t={float(t.flatten()[0]):.3g}; use form 'sigma', or "
+                            "times that end before")  # fmt: skip
+        return rate
 
     def _drift(self, state: State, d: Denoised, t: Tensor) -> Tensor:
-        return -d.velocity + self._w(state, t).to(state.x.dtype) * d.score
+        # w s = -(w / sigma) eps: the ratio has a limit at clean data, where the score itself is infinite.
+        t = broadcast_time(t, state.x).clamp(min=_CLEAN)
+        pull = self._finite(self._w(state, t) / state.process.coeffs(t).sigma, t)
+        return -d.velocity - pull.to(state.x.dtype) * d.epsilon
 
     def step(self, state: State, noise: Noise) -> Steps:
         x, t, s = state.x, state.time(state.i), state.time(state.i + 1)
@@ -100,7 +107,7 @@ class StochasticInterpolant(Sampler):
                     x = x - step * d.velocity
             return state.advance(x, d)
         z = noise.draw("normal", ("step", state.i), tuple(x.shape[1:])).to(x)
-        kick = (2 * self._w(state, t) * dtau).sqrt().to(x.dtype) * z
+        kick = (2 * self._w(state, broadcast_time(t, x)) * dtau).sqrt().to(x.dtype) * z
         if self.method == "euler":
             d = yield Query(x, t)
             return state.advance(x + step * self._drift(state, d, t) + kick, d)

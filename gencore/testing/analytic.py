@@ -141,6 +141,8 @@ class AnalyticBackbone(Backbone):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Conditions, ctx: Context) -> Output:
         c = self.process.coeffs(broadcast_time(time_seen(self.process, t), x_t))
+        # Where sigma vanishes its slope may be infinite; their product, which the velocity needs, has a limit.
+        c = c._replace(sigma=c.sigma.clamp(min=1e-12))
         a, b = linear_form(self.prediction.kind, c)
         x = x_t.to(torch.float64)
         value = a * self.data.x0(x, c) - b * c.sigma * self.data.score(x, c)

@@ -29,18 +29,22 @@ class Got:
         tensors: by their names in ``io.safetensors``.
         inputs: names, or fnmatch patterns, of tensors that were fed in and have nothing to be compared with.
         unused: {name or pattern: why it is neither fed in nor computed}.
+        floors: {name or pattern: (tolerance relative to the tensor's max, reason)} where correct float32 code differs
+            from one machine to another by more than the case allows; taken where the case's own tolerance does not
+            hold, and always reported.
         facts: {path in ``meta.json``: value} of numbers stated there, compared by ``==``: ``("nfe", "Linear.euler")``.
     """
 
     tensors: Mapping[str, Tensor]
     inputs: Collection[str] = ()
     unused: Mapping[str, str] = field(default_factory=dict)
+    floors: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     facts: Mapping[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __or__(self, other: Got) -> Got:
         """Both together."""
-        return Got({**self.tensors, **other.tensors}, (*self.inputs, *other.inputs),
-                   {**self.unused, **other.unused}, {**self.facts, **other.facts})  # fmt: skip
+        return Got({**self.tensors, **other.tensors}, (*self.inputs, *other.inputs), {**self.unused, **other.unused},
+                   {**self.floors, **other.floors}, {**self.facts, **other.facts})  # fmt: skip
 
 
 def read_meta(case: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ Exit code 1 on a failure, or on a case without adapter of a system named by ``--
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 from argparse import Namespace
@@ -25,7 +26,7 @@ from gencore.cli.parser import Parser
 from gencore.errors import GencoreError, InputError, unknown
 from gencore.installed import summary_line
 from gencore.testing.cases import META, Got, read_io, read_meta
-from gencore.testing.tolerance import Distance, distance, tolerance_of
+from gencore.testing.tolerance import Distance, Tolerance, distance, tolerance_of
 
 PASS, FAIL, NO_ADAPTER = "PASS", "FAIL", "NO ADAPTER"
 Adapter = Callable[[Path, dict[str, Any]], "Got | Mapping[str, Tensor] | None"]
@@ -43,6 +44,7 @@ class Outcome:
         compared: {tensor: its error as a share of its allowance}.
         facts: numbers of ``meta.json`` that were compared.
         inputs, unused: tensors that were not compared, the latter with the reason.
+        floors: tensors that only hold to the adapter's own, looser tolerance, with the reason.
     """
 
     case: str
@@ -54,13 +56,16 @@ class Outcome:
     facts: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     unused: dict[str, str] = field(default_factory=dict)
+    floors: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if self.status == NO_ADAPTER:
             return f"{self.case}  {NO_ADAPTER}"
-        more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
-        told = f"  {self.faults[0]}{more}" if self.faults else ""
-        return f"{self.case}  max|err| {self.error:.1e}  tol {self.allowed:.2g}  {self.status}{told}"
+        line = f"{self.case}  max|err| {self.error:.1e}  tol {self.allowed:.2g}  {self.status}"
+        if self.faults:
+            more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
+            return f"{line}  {self.faults[0]}{more}"
+        return f"{line}  (at its floor: {', '.join(self.floors)})" if self.floors else line
 
 
 def find_cases(folder: Path, systems: Sequence[str] = ()) -> list[Path]:
@@ -101,7 +106,7 @@ def check_case(case: Path) -> Outcome:
 
 
 def _compare(case: str, meta: dict[str, Any], io: Mapping[str, Tensor], got: Got) -> Outcome:
-    worst, compared, faults = Distance(0.0, 0.0, True), {}, []
+    worst, compared, floors, faults = Distance(0.0, 0.0, True), {}, {}, []
     for name, tensor in got.tensors.items():
         if name not in io:
             faults.append(f"{name}: not in the case")
@@ -109,6 +114,10 @@ def _compare(case: str, meta: dict[str, Any], io: Mapping[str, Tensor], got: Got
             faults.append(f"{name}: shape {tuple(tensor.shape)} for {tuple(io[name].shape)}")
         else:
             found = distance(tensor, io[name], tolerance_of(meta, name, io[name]))
+            for pattern, (floor, reason) in got.floors.items():
+                if not found.fits and fnmatchcase(name, pattern):
+                    found = distance(tensor, io[name], Tolerance(rel_to_max=floor))
+                    floors[name] = f"{floor:.2g} of its max: {reason}"
             compared[name] = found.share
             if not found.fits:
                 faults.append(f"{name}: off by {found.error:.2g}, {found.allowed:.2g} allowed")
@@ -128,7 +137,7 @@ def _compare(case: str, meta: dict[str, Any], io: Mapping[str, Tensor], got: Got
     if not compared and not facts and not faults:
         faults.append("nothing compared")
     status = FAIL if faults else PASS
-    return Outcome(case, status, faults, worst.error, worst.allowed, compared, facts, inputs, unused)
+    return Outcome(case, status, faults, worst.error, worst.allowed, compared, facts, inputs, unused, floors)
 
 
 def report(outcomes: Sequence[Outcome]) -> str:
@@ -142,7 +151,15 @@ def _details(outcome: Outcome) -> Iterator[str]:
     yield from (f"  equal  {fact}" for fact in outcome.facts)
     yield from (f"  input  {name}" for name in outcome.inputs)
     yield from (f"  unused  {name}: {reason}" for name, reason in outcome.unused.items())
+    yield from (f"  floor  {name}: {reason}" for name, reason in outcome.floors.items())
     yield from (f"  wrong  {fault}" for fault in outcome.faults)
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for the numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def add_arguments(parser: Parser) -> None:
@@ -166,7 +183,7 @@ def run(args: Namespace) -> int:
     if args.json:
         n = Counter(outcome.status for outcome in outcomes)
         totals = {"passed": n[PASS], "failed": n[FAIL], "without_adapter": n[NO_ADAPTER]}
-        print(json.dumps({"cases": [asdict(outcome) for outcome in outcomes], **totals}, indent=1))
+        print(json.dumps({"cases": [_finite(asdict(outcome)) for outcome in outcomes], **totals}, indent=1))
     else:
         print(report(outcomes))
     bad = (FAIL, NO_ADAPTER) if args.system else (FAIL,)

@@ -7,20 +7,35 @@ and a resumed run needs only weights, average, optimiser and step.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import lightning as L
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from gencore.backbone import Backbone
 from gencore.condition import dropped
-from gencore.noise import Keyed
-from gencore.objective import Batch
+from gencore.denoiser import NotFinite
+from gencore.noise import Keyed, Noise
+from gencore.objective import Batch, Loss
+from gencore.pipeline import Pipeline
 from gencore.training.preset import Training
 
 TRAINING_SEEDS = 1_000_000
 """Training draws use seeds from here on, evaluation seeds below: a sample never meets the noise it was trained with."""
+
+
+def batch_loss(training: Training, batch: Mapping[str, Tensor], noise: Noise) -> Loss:
+    """The loss of a collated batch of dataset items: augmented, encoded, conditions dropped, all by `noise`."""
+    pipe, data = training.pipeline, batch["data"]
+    if training.augment is not None:
+        data = training.augment(data, noise)
+    with torch.no_grad():
+        latent = pipe.tokenizer.encode(data, noise)
+    conditions = dropped(pipe.conditioner.targets(batch), pipe.backbone.ports, training.drop, noise)
+    return training.objective.loss("main", {"model": pipe.backbone}, Batch(latent.value, conditions), noise)
 
 
 class TrainingModule(L.LightningModule):
@@ -38,6 +53,7 @@ class TrainingModule(L.LightningModule):
         self.net = training.pipeline.backbone
         self.ema = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(training.ema))
         self.ema.requires_grad_(False)
+        self._losses: list[Tensor] = []
         if compile:
             for block in getattr(self.net, "blocks", [self.net]):
                 block.compile()
@@ -50,28 +66,36 @@ class TrainingModule(L.LightningModule):
         return Keyed(seeds, prefix=prefix, device=self.device)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        run, pipe = self.training_run, self.training_run.pipeline
-        data = batch["data"]
-        noise = self._noise(batch_idx, len(data))
-        if run.augment is not None:
-            data = run.augment(data, noise)
-        with torch.no_grad():
-            latent = pipe.tokenizer.encode(data, noise)
-        conditions = dropped(pipe.conditioner.targets(batch), self.net.ports, run.drop, noise)
-        loss = run.objective.loss("main", {"model": self.net}, Batch(latent.value, conditions), noise)
-        self.log_dict({f"train/{k}": v for k, v in loss.parts.items()}, batch_size=len(data))
+        count = len(batch["data"])
+        loss = batch_loss(self.training_run, batch, self._noise(batch_idx, count))
         if not torch.isfinite(loss.total):
-            raise FloatingPointError(f"loss is {loss.total.item()} at step {self.global_step}")
+            value, step = loss.total.item(), self.global_step
+            raise NotFinite(f"loss: {value} at step {step}; try a lower --lr, or --precision 32")
+        self._losses.append(loss.total.detach())
+        self.log_dict({f"train/{k}": v for k, v in loss.parts.items()}, batch_size=count)
         return loss.total
 
     def on_train_start(self) -> None:
-        self._averaged = self.global_step
         self.net.train()
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.global_step > self._averaged:
-            self.ema.update_parameters(self.net)
-            self._averaged = self.global_step
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """One step of the weights, then of their average, so that no checkpoint can fall between the two."""
+        super().optimizer_step(*args, **kwargs)
+        self.ema.update_parameters(self.net)
+
+    def step_loss(self) -> float:
+        """The mean loss of the step just finished, over micro-batches and ranks; all ranks ask, once a step."""
+        mean = torch.stack(self._losses).mean()
+        self._losses.clear()
+        return float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
+
+    def averaged(self) -> Pipeline:
+        """The pipeline as trained so far, with the averaged weights."""
+        pipe = self.training_run.pipeline
+        return Pipeline(
+            modality=pipe.modality, tokenizer=pipe.tokenizer, conditioner=pipe.conditioner,
+            backbone=cast(Backbone, self.ema.module), process=pipe.process, defaults=pipe.defaults, card=pipe.card,
+        )  # fmt: skip
 
     def configure_optimizers(self) -> Any:
         run = self.training_run

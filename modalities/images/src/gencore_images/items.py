@@ -63,6 +63,6 @@ def _native(source: Source, one_size: bool) -> tuple[tuple[int, int], bool]:
         raise InputError("data", f"{source.kind} whose first pictures are unreadable", "readable pictures")
     odd = next((s for s in shapes if s[:2] != shapes[0][:2]), None)
     if odd and one_size:
-        a, b = shapes[0], odd
-        raise InputError("size", f"pictures of {a[0]}x{a[1]} and {b[0]}x{b[1]}", "one size", "--size HxW brings them to one")
+        given = f"pictures of {shapes[0][0]}x{shapes[0][1]} and {odd[0]}x{odd[1]}"
+        raise InputError("size", given, "one size", "--size HxW brings them to one")
     return (shapes[0][0], shapes[0][1]), all(s[2] == 1 for s in shapes)

@@ -15,6 +15,7 @@ from gencore.errors import InputError
 from gencore.media.files import check_output
 from gencore.modality import Difference, Modality
 from gencore.recipe import read_recipe
+from gencore_images.latents import Latents
 from gencore_images.pictures import cut, grid, read_pixels, to_data, to_pictures, write_png
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Images(Modality):
     name, alias, suffix = "images", "images", ".png"
 
     def samples(self, data: Tensor, pipe: Pipeline) -> list[Image.Image]:
+        if isinstance(pipe.tokenizer, Latents):
+            raise pipe.tokenizer.no_pictures()
         return to_pictures(data)
 
     def check_output(self, path: Path, seeds: Sequence[int], *, force: bool = False) -> None:
@@ -54,7 +57,7 @@ class Images(Modality):
         path.mkdir(exist_ok=True)
         files = _files(path, out.seeds)
         for i, (picture, file) in enumerate(zip(out.samples, files, strict=True)):
-            write_png(picture, file, {**out.recipe, "index": i} if recipe else None, force)
+            write_png(picture, file, {"index": i, **out.recipe} if recipe else None, force)
         return files
 
     def load(self, path: Path, pipe: Pipeline) -> Tensor:
@@ -95,19 +98,16 @@ class Images(Modality):
             raise InputError("mask", f"{area.shape[3]}x{area.shape[2]}", f"{w[1]}x{w[0]}, the size of the known image")
         return area
 
-    def dataset(self, source: Path | None, pipe: Pipeline | None = None, *, size: Sequence[int] | None = None,
-                **options: Any) -> Items:  # fmt: skip
-        """Pictures with their class; `size` (H, W) where there is no pipeline to say it.
-
-        Args:
-            options: of `open_dataset`, for instance ``split="test"``.
-        """
+    def dataset(self, source: Path | None, pipe: Pipeline | None = None, *, held_out: bool = False,
+                size: Sequence[int] | None = None, **options: Any) -> Items:  # fmt: skip
+        """Pictures with their class, by `open_dataset`; `size` (H, W) where no pipeline says it."""
         from gencore_images.items import open_items
 
         if source is None:
             raise InputError("data", "nothing", "--data with a folder, .tar, .npz, .npy, .h5 or .hdf5")
         if size is not None and len(size) != 2:
             raise InputError("size", "x".join(map(str, size)), "HxW, for instance 28x28")
+        options = {"split": "test" if held_out else "train", **options}
         if pipe is None:
             return open_items(source, None if size is None else (size[0], size[1]), None, **options)
         return open_items(source, _size(pipe), 1 if _mode(pipe) == "L" else 3, **options)

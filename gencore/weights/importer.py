@@ -1,0 +1,46 @@
+"""What a plug-in provides under ``importer``: a function from somebody else's checkpoint to a pipeline.
+
+    @recognised_by(KEYS)
+    def import_dit(path, *, heads: int | None = None, ...) -> Pipeline
+
+Its keyword-only parameters are the options of ``gencore convert NAME``, their help is the docstring's ``Args``, and
+what a user should know of the file goes into ``pipeline.card["imported"]["notes"]``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from gencore import plugins
+from gencore.errors import GencoreError
+from gencore.weights.keymap import Keymap
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def recognised_by(keys: Keymap) -> Callable[[F], F]:
+    """Attach the names an importer's files have, so that a file given to the wrong importer can be told."""
+
+    def attach(function: F) -> F:
+        function.keys = keys  # type: ignore[attr-defined]
+        return function
+
+    return attach
+
+
+def looks_like(names: Iterable[str], but: str) -> str:
+    """The hint ``this looks like ...`` for the importer, other than `but`, that knows most of `names`, or ``""``.
+
+    It must know at least half of them.
+    """
+    names = list(names)
+    best, known = "", len(names) // 2
+    for name in plugins.provided("importer"):
+        try:
+            keys = getattr(plugins.resolve("importer", name), "keys", None)
+        except GencoreError:
+            continue
+        if keys is not None and name != but and (matched := len(names) - len(keys.unmatched(names))) > known:
+            best, known = name, matched
+    return f"this looks like {best} (gencore convert {best})" if best else ""
