@@ -29,7 +29,10 @@ def build(kind: str, config: Mapping[str, Any]) -> Any:
         InputError: an unknown type, or an argument it does not take.
     """
     arguments = dict(config)
-    cls = cast(Any, plugins.resolve(kind, arguments.pop("type", "")))
+    name = arguments.pop("type", "")
+    if not isinstance(name, str):
+        raise InputError(kind, f"type {name!r}", "the name of one")
+    cls = cast(Any, plugins.resolve(kind, name))
     make = getattr(cls, "from_config", None)
     try:
         return make(arguments) if make else cls(**arguments)

@@ -66,20 +66,19 @@ class Prediction:
         return {"kind": self.kind, "extra": self.extra, "reverse": self.reverse}
 
 
-def linear_form(kind: PredictionKind, c: Coeffs) -> tuple[Tensor, Tensor]:
+def linear_form(kind: PredictionKind, c: Coeffs) -> tuple[Tensor | float, Tensor | float]:
     """(a, b) of ``value = a x_0 + b eps`` for `kind`, from the table above."""
-    zero, one = torch.zeros_like(c.alpha), torch.ones_like(c.alpha)
     match kind:
         case "epsilon":
-            return zero, one
+            return 0.0, 1.0
         case "x0":
-            return one, zero
+            return 1.0, 0.0
         case "v":
             return -c.sigma, c.alpha
         case "velocity":
             return c.d_alpha, c.d_sigma
         case "score":
-            return zero, -1.0 / _away_from_zero(c.sigma)
+            return 0.0, -1.0 / _away_from_zero(c.sigma)
 
 
 def _away_from_zero(x: Tensor) -> Tensor:

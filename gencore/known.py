@@ -75,6 +75,9 @@ class Known:
         x = self.paste(q.x)
         if self.mode == "compose_input":
             return q._replace(x=x)
+        if not spec.time_axes:
+            raise InputError("known mode", "per_token_time", "replace_state or compose_input",
+                             "this latent has one time a sample")  # fmt: skip
         # A cell's time is 0 only where all its components along the axes without a time of their own are given.
         mask = self.mask.expand(x.shape)
         shared = [i for i, a in enumerate(spec.names) if i > 0 and a not in spec.time_axes]

@@ -65,7 +65,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The checked `CONFIG` of a model folder.
 
     Raises:
-        CheckpointError: missing, not JSON, of another format, or with unknown or missing keys.
+        CheckpointError: missing, not JSON, of another format, with unknown or missing keys, or values of other types.
     """
     try:
         config = json.loads((folder / CONFIG).read_text())
@@ -78,4 +78,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if wrong := sorted(set(config) ^ wanted):
         given = f"{folder / CONFIG} with {', '.join(wrong)} unknown or missing"
         raise CheckpointError("model", given, f"just {', '.join(sorted(wanted))}")
+    for key in (*PARTS, "defaults", "card", "modality"):
+        kind = str if key == "modality" else dict
+        if not isinstance(config[key], kind) or (key in PARTS and not isinstance(config[key].get("type"), str)):
+            accepted = "a name" if key == "modality" else "settings, a part's with the name of its type"
+            raise CheckpointError("model", f"{folder / CONFIG} with {key} = {str(config[key])[:60]}", accepted)
     return config

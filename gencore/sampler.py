@@ -65,11 +65,11 @@ class State:
     @property
     def steps(self) -> int:
         """Steps in all; 0 when the method chooses its own."""
-        return len(self.times) - 1
+        return self.times.shape[0] - 1
 
     @property
     def done(self) -> bool:
-        return self.i >= len(self.times) - 1
+        return self.i >= self.steps
 
     @property
     def now(self) -> Tensor:

@@ -46,11 +46,11 @@ def test_the_density_integrates_to_one() -> None:
 
 
 def test_draws_have_the_mixtures_moments() -> None:
-    n, data = 20000, Mixture.of([-1.0, 2.0], [0.3, 0.5], [0.25, 0.75])
+    n, data = 3000, Mixture.of([-1.0, 2.0], [0.3, 0.5], [0.25, 0.75])
     x = data.draw(Keyed(range(n), dtype=torch.float64))
     mean, var = 1.25, 0.25 * (1 + 0.09) + 0.75 * (4 + 0.25) - 1.25**2
     assert abs(x.mean().item() - mean) < 4 * (var / n) ** 0.5
-    assert x.var().item() == pytest.approx(var, rel=0.05)
+    assert x.var().item() == pytest.approx(var, rel=0.1)
 
 
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: type(p).__name__ + str(getattr(p, "steps", "")))

@@ -5,36 +5,30 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
+from lightning.pytorch.callbacks import Callback
 from PIL import Image
 
 import gencore.models
-from gencore.cli import main
+import gencore.training.run
 from gencore.manifest import Manifest
 from gencore.models import CONFIG, WEIGHTS
 from gencore.pipeline import Pipeline
 from gencore.plugins import registered
+from gencore.testing.commands import Run, refused, runner
 from gencore.testing.tiny import tiny_items, tiny_pipeline
 
 PRESETS = {"preset": {"tiny": "gencore.testing.tiny:tiny_training"}}
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +43,13 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Run:
     monkeypatch.chdir(tmp_path)
 
-    def call(*words: object) -> Done:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        return Done(code, *capsys.readouterr())
-
     with registered(Manifest(name="toy", summary="a preset", provides=PRESETS)):
-        yield call
+        yield runner(capsys)
 
 
 @pytest.fixture
 def train(run: Run, toy: Path) -> Run:
     return lambda *words: run("train", "images", "--preset", "tiny", "--data", toy, *words)
-
-
-def refused(done: Done) -> str:
-    assert done.code == 2 and done.out == ""
-    (line,) = done.err.splitlines()
-    assert line.startswith("gencore: error: ")
-    return line.removeprefix("gencore: error: ")
 
 
 def losses(folder: Path) -> list[float]:
@@ -79,7 +61,8 @@ def test_a_run_says_where_the_model_is_and_it_generates(train: Run, run: Run) ->
     done = train("--steps", 4, "--batch", 4, "--every", 2, "-o", "r")
     assert done.code == 0 and done.out.startswith("r  4 steps  loss ") and done.out.endswith("model: r/model\n")
     assert [line.split()[2] for line in done.err.splitlines()] == ["1/4", "2/4", "3/4", "4/4"]
-    assert sorted(p.name for p in Path("r").iterdir()) == ["config.json", "last.ckpt", "metrics.csv", "model", "previews"]
+    written = sorted(p.name for p in Path("r").iterdir())
+    assert written == ["config.json", "last.ckpt", "metrics.csv", "model", "previews"]
     assert run("generate", "images", "--model", "r/model", "--label", 3, "-o", "a.png").code == 0
     card = json.loads(run("info", "r/model", "--json").out)["card"]
     assert card["training"]["preset"] == "tiny" and card["training"]["batch"] == 4 and "40 images" in card["data"]
@@ -139,7 +122,7 @@ def test_fine_tuning_tells_what_it_kept_and_resumes_without_its_base(run: Run, t
     )
 
 
-def test_fine_tuning_the_packaged_model_is_named_by_its_modality(run: Run, toy: Path, tmp_path: Path, monkeypatch) -> None:
+def test_fine_tuning_the_packaged_model_is_named_by_its_modality(run: Run, toy: Path, monkeypatch) -> None:
     base = tiny_pipeline().save_pretrained("base")
     monkeypatch.setattr(gencore.models, "packaged_default", lambda name: base)
     done = run("train", "images", "--from", "images", "--data", toy, "--steps", 1, "--batch", 4, "-o", "mine", "--json")
@@ -183,13 +166,31 @@ def test_resuming_what_is_no_run_is_refused(run: Run) -> None:
 def test_a_missing_trainer_is_told_with_what_installs_it(train: Run, monkeypatch) -> None:
     monkeypatch.setattr("gencore.cli.train.find_spec", lambda name: None)
     told = refused(train("-o", "r"))
-    assert told == 'lightning: not installed, needed for training; pip install "gencore[train]"' and not Path("r").exists()
+    assert told == 'lightning: not installed, needed for training; pip install "gencore[train]"'
+    assert not Path("r").exists()
 
 
 def test_a_folder_one_may_not_write_is_told_before_any_work(train: Run, monkeypatch) -> None:
     Path("locked").mkdir()
     monkeypatch.setattr("os.access", lambda path, mode: str(path) != "locked")
     assert "locked/r (folder not writable)" in refused(train("-o", "locked/r"))
+
+
+def test_ctrl_c_saves_and_tells_how_to_go_on(train: Run, run: Run, monkeypatch) -> None:
+    fit = gencore.training.run.fit
+
+    class CtrlC(Callback):
+        def on_train_batch_end(self, trainer: Any, *rest: Any) -> None:
+            if trainer.global_step == 3:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gencore.training.run, "fit", lambda *args, **how: fit(*args, callbacks=(CtrlC(),), **how))
+        done = train("--steps", 8, "-o", "my run")
+    assert (done.code, done.out) == (130, "")
+    told = "interrupted at step 3, saved my run; resume: gencore train images --resume 'my run'"
+    assert done.err.splitlines()[-1] == told and Path("my run/model", WEIGHTS).exists()
+    assert run(*shlex.split(told.partition("resume: gencore ")[2]), "--quiet").out.startswith("my run  8 steps")
 
 
 # ---- processes of their own
@@ -218,39 +219,28 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 
 
 def test_a_killed_run_resumes_to_the_weights_of_an_uninterrupted_one(run: Run, start, toy: Path, site) -> None:
-    words = ("--preset", "tiny", "--data", toy, "--steps", 400, "--every", 10)
+    words = ("--preset", "tiny", "--data", toy, "--steps", 100, "--every", 5, "--batch", 4)
     process = start(*words, "-o", "killed")
     checkpoint = site.folder / "killed" / "last.ckpt"
     wait_for(checkpoint.exists, process)
     process.kill()
     process.communicate()
     before = len(losses(site.folder / "killed"))
-    assert 10 <= before < 400
+    assert 5 <= before < 100
     assert run("train", "images", "--resume", site.folder / "killed", "--quiet").code == 0
     assert run("train", "images", *words, "-o", "whole", "--quiet").code == 0
     assert losses(site.folder / "killed") == losses(Path("whole"))
     assert (site.folder / "killed/model" / WEIGHTS).read_bytes() == Path("whole/model", WEIGHTS).read_bytes()
 
 
-def test_ctrl_c_saves_and_tells_how_to_go_on(start, toy: Path, site) -> None:
-    process = start("--preset", "tiny", "--data", toy, "--steps", 100_000, "--every", 100_000, "-o", "r")
-    wait_for(lambda: (site.folder / "r/metrics.csv").exists() and len(losses(site.folder / "r")) > 3, process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    step = len(losses(site.folder / "r"))
-    assert process.returncode == 130 and out == ""
-    assert err.splitlines()[-1] == f"interrupted at step {step}, saved r; resume: gencore train images --resume r"
-    assert (site.folder / "r/last.ckpt").exists() and (site.folder / "r/model" / WEIGHTS).exists()
-
-
 def test_two_processes_have_the_losses_of_one(run: Run, start, toy: Path, site) -> None:
-    words = ("--preset", "tiny", "--data", toy, "--steps", 6)
+    words = ("--preset", "tiny", "--data", toy, "--steps", 4)
     process = start(*words, "--parallel", "dp=2", "--device", "cpu", "-o", "two")
     assert run("train", "images", *words, "-o", "one", "--quiet").code == 0
     out, err = process.communicate(timeout=240)
     assert process.returncode == 0, err
-    assert out.startswith("two  6 steps  loss ") and out.count("\n") == 1
-    assert len([line for line in err.splitlines() if "/6 steps" in line]) == 6
+    assert out.startswith("two  4 steps  loss ") and out.count("\n") == 1
+    assert len([line for line in err.splitlines() if "/4 steps" in line]) == 4
     assert losses(site.folder / "two") == pytest.approx(losses(Path("one")), rel=1e-6)
     assert sorted(p.name for p in (site.folder / "two").iterdir()) == sorted(p.name for p in Path("one").iterdir())
 
@@ -265,7 +255,8 @@ def test_figures_carry_the_name_of_their_extractor(run: Run, toy: Path) -> None:
     told = json.loads(done.out)
     assert done.err == "" and told["extractor"].startswith("pixels-pca") and told["seeds"] == [0, 15]
     assert told["frechet_real"] < told["frechet_model"] and "copied_model" not in told
-    assert {f"{k}_{who}" for k in ("frechet", "precision", "recall") for who in ("model", "real", "gaussian")} <= told.keys()
+    measures, who = ("frechet", "precision", "recall"), ("model", "real", "gaussian")
+    assert {f"{measure}_{name}" for measure in measures for name in who} <= told.keys()
     rows = run(*words, "--train", toy).out.splitlines()
     assert any(row.startswith("copied model") for row in rows) and any(row.startswith("seeds") for row in rows)
 
@@ -278,7 +269,7 @@ def test_figures_carry_the_name_of_their_extractor(run: Run, toy: Path) -> None:
         (["--data", "nowhere"], "no such file or folder"),
     ],
 )
-def test_evaluation_refuses_what_it_cannot_measure(run: Run, toy: Path, words: list[str], told: str, monkeypatch) -> None:
+def test_evaluation_refuses_what_it_cannot_measure(run: Run, toy: Path, words: list, told: str, monkeypatch) -> None:
     base = tiny_pipeline().save_pretrained("base")
     monkeypatch.setattr(Pipeline, "generate", lambda *_, **__: pytest.fail("it worked first"))
     assert told in refused(run("evaluate", "images", "--model", base, "--data", toy, "--quiet", *words))

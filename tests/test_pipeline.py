@@ -194,7 +194,7 @@ def test_a_changed_weight_changes_the_hash(pipe: Pipeline, folder: Path) -> None
 
 def test_a_folder_with_a_model_is_not_overwritten_unasked(pipe: Pipeline, folder: Path) -> None:
     before = (folder / WEIGHTS).read_bytes()
-    with pytest.raises(InputError, match="holds a model.*--force"):
+    with pytest.raises(InputError, match=r"holds a model.*--force"):
         pipe.save_pretrained(folder)
     with pytest.raises(InputError, match="mkdir -p"):
         pipe.save_pretrained(folder / "no" / "deeper")

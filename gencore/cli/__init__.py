@@ -29,6 +29,8 @@ VERBS = {
     "reproduce": ("gencore.cli.reproduce", "make a file again from its recipe and compare"),
     "train": ("gencore.cli.train", "train, fine-tune or resume"),
     "evaluate": ("gencore.cli.evaluate", "measure a model against held-out data"),
+    "convert": ("gencore.cli.convert", "turn a checkpoint of another implementation into a model folder"),
+    "new": ("gencore.cli.new", "write a package for a modality of your own"),
     "doctor": ("gencore.cli.doctor", "import everything that is installed and report"),
 }
 """The core's own verbs: ``{verb: (module, help)}``."""

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gencore.cli import words
+from gencore.cli import parallel, words
 from gencore.cli.parser import Parser
 from gencore.cli.progress import of_steps, progress
 from gencore.plugins import find, provided, resolve
@@ -15,6 +15,7 @@ from gencore.plugins import find, provided, resolve
 if TYPE_CHECKING:
     from gencore.generated import Generated
     from gencore.known import Known
+    from gencore.modality import Modality
     from gencore.spec import LatentSpec
 
 
@@ -38,6 +39,8 @@ def add_arguments(parser: Parser) -> None:
     add("--size", type=words.size, metavar="HxW", help="of the data, where it differs from the model's")
     add_model(parser)
     add("--batch", type=int, help="at most this many samples at a time")
+    add("--parallel", dest="ranks", type=parallel.ranks, default=1, metavar="dp=N", help="the N processes of torchrun "
+        "each make a share")  # fmt: skip
     add("-o", "--output", type=Path, help="file, or a folder for one file a sample (default: a new name)")
     add("--force", action="store_true", help="overwrite the output")
     add("--no-recipe", action="store_true", help="write the samples alone")
@@ -69,18 +72,30 @@ def run(args: Namespace) -> int:
     }
     if args.output:
         modality.check_output(args.output, (), force=args.force)
+    with parallel.group(args.ranks):
+        options.setdefault("seed", parallel.drawn_seed())
+        return _make(args, modality, options)
 
+
+def _make(args: Namespace, modality: Modality, options: dict[str, Any]) -> int:
     from gencore.loading import load
     from gencore.request import request
 
-    pipe = load(args.modality, args.model, device=args.device, dtype=args.dtype, compile=args.compile)
+    device = parallel.device(args.device, args.ranks)
+    pipe = load(args.modality, args.model, device=device, dtype=args.dtype, compile=args.compile)
     asked = request(pipe, **options)
-    options["seed"] = list(asked.seeds)
     path = args.output or words.free_path(_stem(args.modality, asked.recipe), modality.suffix)
     modality.check_output(path, asked.seeds, force=args.force)
-    chunks = len(list(asked.chunks(args.batch)))
-    with progress("steps", quiet=args.quiet) as report:
-        out = pipe.generate(batch=args.batch, callback=of_steps(report, chunks), **options)
+    batch = parallel.share(asked, args.ranks, args.batch) if args.ranks > 1 else args.batch
+    chunks = len(list(asked.chunks(batch))) // args.ranks
+    with progress("steps", quiet=args.quiet or parallel.rank() > 0) as report:
+        callback = of_steps(report, chunks)
+        if args.ranks > 1:
+            out = parallel.generate(pipe, asked, options, batch=batch, count=args.ranks, callback=callback)
+        else:
+            out = pipe.generate(batch=batch, callback=callback, **options)
+    if out is None:
+        return 0
     files = out.save(path, force=args.force, recipe=not args.no_recipe)
     if args.json:
         print(json.dumps(_as_data(out, files, asked.known)))

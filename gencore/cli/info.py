@@ -20,7 +20,7 @@ from gencore.plugins import find, provided
 from gencore.recipe import read_recipe
 from gencore.settings import spell
 
-_FIRST = ("title", "name", "modality", "task", "words", "seeds", "steps", "sampler", "guidance", "known", "size", "model")
+_FIRST = ("name", "modality", "task", "words", "seeds", "steps", "sampler", "guidance", "known", "size", "model")
 """What people look for first."""
 
 

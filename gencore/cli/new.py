@@ -92,6 +92,6 @@ def _closing(name: str, folder: Path, files: dict[str, str]) -> str:
             spell_command(["pip", "install", "-e", path if folder.is_absolute() else f"./{path}"]),
             f"gencore check {name}",
             f"gencore train {name} --steps 50 -o run",
-            f"gencore generate {name} --model run/model --seed 0",
+            f"gencore generate {name} --model run --seed 0",
         ]
     )

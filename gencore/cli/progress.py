@@ -21,14 +21,14 @@ def progress(unit: str, *, quiet: bool = False, stream: TextIO | None = None) ->
         quiet: report nothing.
         stream: default stderr.
     """
-    stream = sys.stderr if stream is None else stream
+    out: TextIO = sys.stderr if stream is None else stream
     if quiet:
         yield lambda index, total, note="": None
-    elif stream.isatty():
-        with _bar(unit, stream) as report:
+    elif out.isatty():
+        with _bar(unit, out) as report:
             yield report
     else:
-        yield _lines(unit, stream)
+        yield _lines(unit, out)
 
 
 @contextmanager

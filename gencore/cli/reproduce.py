@@ -25,6 +25,7 @@ _ENTRIES: dict[str, tuple[type, ...]] = {
     "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "attention": (str,),
     "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,),
 }  # fmt: skip
+_NUMBERS = {"seeds": (int,), "size": (int,), "times": (int, float)}
 _OPTIONAL = {"batch", "index"}
 
 
@@ -93,6 +94,8 @@ def checked(recipe: dict[str, Any]) -> dict[str, Any]:
             raise InputError("recipe", f"the entry '{name}'", ", ".join(sorted(_ENTRIES)), nearest(name, _ENTRIES))
         if not isinstance(value, _ENTRIES[name]):
             raise InputError("recipe", f"'{name}' = {str(value)[:60]}", " or ".join(t.__name__ for t in _ENTRIES[name]))
+        if name in _NUMBERS and not all(type(item) in _NUMBERS[name] for item in value or ()):
+            raise InputError("recipe", f"'{name}' = {str(value)[:60]}", "numbers")
     if missing := sorted(_ENTRIES.keys() - _OPTIONAL - recipe.keys()):
         raise InputError("recipe", f"no entry '{missing[0]}'", ", ".join(sorted(_ENTRIES)))
     if not {"hash", "origin", "dtype"} <= recipe["model"].keys():
@@ -103,7 +106,7 @@ def checked(recipe: dict[str, Any]) -> dict[str, Any]:
         names = ", ".join(recipe["interceptors"])
         raise InputError("recipe", f"interceptors {names}", "none: attach them in Python and compare there")
     for kind in ("sampler", "guidance"):
-        if "(not installed" in (name := (recipe[kind] or {}).get("type", "")):
+        if "(not installed" in (name := str((recipe[kind] or {}).get("type", ""))):
             raise InputError(kind, name, "an installed one", "a manifest's provides makes it so")
     return recipe
 

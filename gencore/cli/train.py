@@ -13,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from gencore.cli import words
+from gencore.cli import parallel, words
 from gencore.cli.parser import Parser
 from gencore.cli.progress import progress
 from gencore.errors import InputError, MissingDependency
@@ -47,7 +47,7 @@ def add_arguments(parser: Parser) -> None:
     add("--compile", action="store_true", default=None, help="compile the network's blocks")
     add("--workers", type=int, help="processes that read data (default: 0, in this one)")
     add("--every", type=int, help="steps between checkpoints and previews (default: 500)")
-    add("--parallel", dest="ranks", type=_parallel, metavar="dp=N", help="N processes that share each batch")
+    add("--parallel", dest="ranks", type=parallel.ranks, metavar="dp=N", help="N processes that share each batch")
     add("--tensorboard", action="store_true", default=None, help="log curves and previews for TensorBoard too")
     add("--device", default="auto", help="cpu, or auto (default)")
     add("--dry-run", action="store_true", help="look at the data and measure a step; write nothing")
@@ -184,13 +184,6 @@ def _refuse_changes(args: Namespace, typed: dict[str, Any]) -> None:
         given = f"--{names.get(stray, stray)} with --resume"
         hint = "--from starts a new run from weights"
         raise InputError("--resume", given, "nothing else: a run continues unchanged", hint)
-
-
-def _parallel(text: str) -> int:
-    axis, _, count = text.partition("=")
-    if axis != "dp" or not count.isdecimal():
-        raise InputError("--parallel", text, "dp=N")
-    return int(count)
 
 
 def _tensorboard(folder: Path) -> Any:

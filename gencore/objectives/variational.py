@@ -45,7 +45,7 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, logvar: Tensor) -> Tenso
 
 
 def variational_term(process: TableProcess, x0: Tensor, level: Tensor, d: Denoised, variance: VarianceKind) -> Tensor:
-    """One term of the bound at integer levels (B,), bits per dim (B,): KL above level 0, discretised likelihood at it."""
+    """One term of the bound at integer levels (B,), bits per dim (B,): KL, at level 0 the discretised likelihood."""
     here, neighbour = level_posteriors(process, broadcast_time(level, x0))
     logvar = log_variance(variance, here, neighbour, d).to(x0.dtype)
     mean = here.mean(d.x0, d.x_t)

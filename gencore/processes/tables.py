@@ -119,16 +119,19 @@ class TableProcess(GaussianProcess):
         if betas.ndim != 1 or not len(betas) or not bool(((betas > 0) & (betas <= 1)).all()):
             wild = f" from {betas.min():.3g} to {betas.max():.3g}" if betas.numel() else ""
             raise InputError("betas", f"shape {tuple(betas.shape)}{wild}", "(T,) values in (0, 1]")
-        self.betas, self.schedule = betas, schedule
+        self.betas, self.schedule, self.steps = betas, schedule, len(betas)
         self.final: Literal["clean", "first"] = final
         self.alphas_cumprod = torch.cumprod(1 - betas, 0)
         self.levels = torch.arange(len(betas)) if levels is None else torch.as_tensor(levels)
         below = torch.ones(1, dtype=torch.float64) if final == "clean" else self.alphas_cumprod[:1]
-        self._padded = torch.cat([below, self.alphas_cumprod])
-        slopes = self._padded.diff()
-        self._slopes = torch.cat([slopes[:1], (slopes[:-1] + slopes[1:]) / 2, slopes[-1:]])
+        padded = torch.cat([below, self.alphas_cumprod])
+        slopes = padded.diff()
+        central = torch.cat([slopes[:1], (slopes[:-1] + slopes[1:]) / 2, slopes[-1:]])
         if final == "first" and len(slopes) > 1:
-            self._slopes[1] = slopes[1]
+            central[1] = slopes[1]
+        levels_seen = self.levels.to(torch.float64)
+        self._table = torch.stack([padded, _rises(padded), central, _rises(central)], dim=1)
+        self._level_table = torch.stack([levels_seen, _rises(levels_seen)], dim=1)
 
     @classmethod
     def named(cls, schedule: str = "linear", steps: int = 1000, *, respacing: str | None = None,
@@ -146,40 +149,34 @@ class TableProcess(GaussianProcess):
         before = torch.cat([torch.ones(1, dtype=torch.float64), abar[:-1]])
         return TableProcess(1 - abar / before, levels=self.levels[kept].tolist(), final=self.final)
 
-    @property
-    def steps(self) -> int:
-        return len(self.betas)
+    def _position(self, t: Tensor) -> Tensor:
+        position = t.to(torch.float64) * self.steps
+        near = position.round()
+        return torch.where((position - near).abs() < _SNAP, near, position)
 
     def level(self, t: Tensor) -> Tensor:
         """T t - 1 in float64, integers restored."""
-        k = self.steps * t.to(torch.float64) - 1
-        near = k.round()
-        return torch.where((k - near).abs() < _SNAP, near, k)
+        return self._position(t) - 1
 
     def at(self, level: Tensor) -> Tensor:
         """The time of a level, (level + 1) / T in float64."""
         return (level.to(torch.float64) + 1) / self.steps
 
-    def _interpolate(self, table: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
-        table = table.to(position.device)
-        low = position.floor().long().clamp(0, len(table) - 2)
-        slope = table[low + 1] - table[low]
-        return table[low] + (position - low) * slope, slope
-
     def coeffs(self, t: Tensor) -> Coeffs:
-        position = (self.level(t) + 1).clamp(0, self.steps)
-        abar, slope = self._interpolate(self._padded, position)
-        # On a level, one side's slope is wrong by O(1/T), which would bound every solver to first order.
-        slope = torch.where(position == position.floor(), self._slopes.to(slope.device)[position.long()], slope)
-        alpha, sigma = abar.sqrt(), (1 - abar).clamp(min=0).sqrt()
-        d_abar = self.steps * slope
-        return Coeffs(alpha, sigma, d_abar / (2 * alpha), -d_abar / (2 * sigma.clamp(min=1e-12)))
+        position = self._position(t).clamp(0, self.steps)
+        low = position.long()
+        value, rise, slope, bend = self._table.to(t.device)[low].unbind(-1)
+        abar = torch.addcmul(value, position - low, rise)
+        # The line's own slope is wrong by O(1/T), which would bound every solver to first order.
+        half = torch.addcmul(slope, position - low, bend) * (self.steps / 2)
+        alpha, sigma = abar.sqrt(), (1 - abar).sqrt()
+        return Coeffs(alpha, sigma, half / alpha, -half / sigma.clamp(min=1e-12))
 
     def model_time(self, t: Tensor) -> Tensor:
-        level = self.level(t).clamp(min=0)
-        if self.steps == 1:
-            return self.levels.to(t.device, torch.float64)[level.long()]
-        return self._interpolate(self.levels.to(torch.float64), level)[0]
+        level = self.level(t).clamp(0, self.steps - 1)
+        low = level.long()
+        value, rise = self._level_table.to(t.device)[low].unbind(-1)
+        return torch.addcmul(value, level - low, rise)
 
     def config(self) -> dict[str, Any]:
         named = self.schedule is not None
@@ -194,3 +191,8 @@ class TableProcess(GaussianProcess):
         if "schedule" in config:
             return cls.named(**config)
         return cls(**{**config, "betas": torch.tensor(config["betas"], dtype=torch.float64)})
+
+
+def _rises(table: Tensor) -> Tensor:
+    """What each entry lacks to the next, and 0 for the last, so that a table may be interpolated from every entry."""
+    return torch.cat([table.diff(), table.new_zeros(1)])

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 
+from gencore.errors import unknown
 from gencore.noise import Noise
 from gencore.processes.posterior import VarianceKind, log_variance, step_posteriors
 from gencore.sampler import Query, Sampler, State, Steps
@@ -30,6 +31,10 @@ class Ancestral(Sampler):
     clip: float | None = None
     order = 0
     draws = "normal"
+
+    def __post_init__(self) -> None:
+        if self.variance not in (known := ("auto", "learned_range", "fixed_small", "fixed_large")):
+            raise unknown("variance", self.variance, known)
 
     def step(self, state: State, noise: Noise) -> Steps:
         d = yield Query(state.x, state.time(state.i))

@@ -30,7 +30,8 @@ def _lambda(c: Coeffs) -> Tensor:
 
 def _move(x: Tensor, data: Tensor, here: Coeffs, target: Coeffs) -> Tensor:
     # sigma_s/sigma_t x + (alpha_s - alpha_t sigma_s/sigma_t) D: the equation above without its infinities.
-    ratio = target.sigma / here.sigma
+    # A cell at clean data has sigma 0 on both sides and takes its own x_0.
+    ratio = target.sigma / here.sigma.clamp(min=1e-30)
     return ratio.to(x.dtype) * x + (target.alpha - here.alpha * ratio).to(x.dtype) * data
 
 

@@ -2,7 +2,8 @@
 
     dx/dt = v(x, t),  d l / dt = div v,   log p(x_0) = log N(x_1; 0, I) + integral_0^1 div v dt
 
-The divergence is estimated with Rademacher probes e: E[e^T (dv/dx) e], exact for fields that act elementwise.
+The divergence is estimated with a Rademacher probe e: E[e^T (dv/dx) e], exact for fields that act elementwise.  One
+probe serves the whole path: drawn anew at every call it would be a noise that no step control can resolve.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ def log_likelihood(denoise: Denoiser, x0: Tensor, noise: Noise, *, interval: tup
 
     Args:
         x0: (B, ...) data.
-        noise: keyed by evaluation: the k-th call of the field draws its probe under ``("probe", k)``.
+        noise: keyed by sample; the probe has key ``("probe",)``.
         interval: times (from, to), data first; end before 1 where the velocity diverges there.
         rtol, atol, norm: of `gencore.samplers.dopri5`.
     """
     calls = 0
+    probe = noise.draw("uniform", ("probe",), tuple(x0.shape[1:])).to(x0)
+    probe = torch.where(probe < 0.5, -1.0, 1.0).to(x0.dtype)
 
     def field(t: Tensor, y: Fields, stage: str) -> Fields:
         nonlocal calls
-        probe = noise.draw("uniform", ("probe", calls), tuple(x0.shape[1:])).to(x0)
-        probe = torch.where(probe < 0.5, -1.0, 1.0).to(x0.dtype)
         calls += 1
         with torch.enable_grad():
             x = y[0].detach().requires_grad_(True)

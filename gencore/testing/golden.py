@@ -76,7 +76,8 @@ def find_cases(folder: Path, systems: Sequence[str] = ()) -> list[Path]:
     """
     if not folder.is_dir():
         raise InputError("DIR", folder, "a folder of golden cases")
-    cases = sorted(meta.parent for meta in folder.resolve().rglob(META))
+    cases = [meta.parent for meta in folder.resolve().rglob(META)]
+    cases.sort(key=lambda case: (case.parent.name, case.name, case))
     found = {case.parent.name for case in cases}
     if not cases:
         raise InputError("DIR", f"{folder} without cases", f"a folder with SLUG/NAME/{META} inside")

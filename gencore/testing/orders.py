@@ -103,9 +103,9 @@ def _order(sampler: Sampler) -> None:
     for process in (LinearFlow(), TrigFlow()):
         name, declared = type(process).__name__, sampler.order
         if adaptive(sampler, process):
-            if (error := errors(sampler, process, steps=(1,))[0]) > 1e-2:
+            if (error := errors(sampler, process, steps=(1,))[0]) > 0.1:
                 raise CheckFailed(f"adaptive, but {error:.2g} from the exact solution on {name}")
-        elif declared > 0 and (found := measured_order(sampler, process, steps=(32, 64, 128))) < declared - 0.3:
+        elif declared > 0 and (found := measured_order(sampler, process, steps=(32, 96))) < declared - 0.3:
             raise CheckFailed(f"declares order {declared}, measured {found:.2f} on {name}")
 
 
@@ -121,26 +121,29 @@ def _moments(sampler: Sampler) -> None:
 
 
 def _ends(sampler: Sampler) -> None:
-    process, data = LinearFlow(), Mixture.gaussian(0.7, 1e-3)
+    process, data = LinearFlow(), Mixture.gaussian(0.7, 0.05, (1, 64))
     for n in (1, 64):
         times = sampler.times(process, "x0", n)
         if not bool((times[1:] < times[:-1]).all()) or times[0] > 1 or times[-1] < 0:
             raise CheckFailed(f"times for {n} steps are not falling within [0, 1]")
-        x = solve(sampler, process, data, Keyed(range(8)), times=times, variance=-1.0)
-        if n > 1 and (gap := (x - 0.7).abs().max().item()) > 0.1:
-            raise CheckFailed(f"data at one point comes out {gap:.2g} away from it after {n} steps")
+        x = solve(sampler, process, data, Keyed([0]), times=times, variance=-1.0)
+        if n > 1 and (gap := (x - 0.7).abs().max().item()) > 0.3:
+            raise CheckFailed(f"N(0.7, 0.05^2) comes out up to {gap:.2g} from its mean after {n} steps")
 
 
 def _resumes(sampler: Sampler) -> None:
     process, noise = LinearFlow(), _noise(sampler, range(3))
-    steps = list(walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0))
+    steps: list[Step] = []
+    kept: list[Tensor] = []
+    for step in walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0):
+        if steps and not torch.equal(steps[-1].x, kept[-1]):
+            raise CheckFailed(f"step {step.index} changes the state it was given")
+        steps.append(step)
+        kept.append(step.x.clone())
     for step in steps[:-1]:
-        before = step.state.x.clone()
         *_, last = walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), state=step.state, variance=-1.0)
         if not torch.equal(last.x, steps[-1].x):
             raise CheckFailed(f"continuing after step {step.index} ends elsewhere than the straight run")
-        if not torch.equal(step.state.x, before):
-            raise CheckFailed(f"step {step.index + 1} changes the state it was given")
 
 
 def _repeats(sampler: Sampler) -> None:

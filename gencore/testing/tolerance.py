@@ -101,7 +101,7 @@ def distance(got: Tensor, ref: Tensor, tolerance: Tolerance) -> Distance:
     wide = torch.complex128 if ref.is_complex() else torch.float64
     a, b = got.detach().cpu().to(wide), ref.to(wide)
     same = (a == b) | (a.isnan() & b.isnan())
-    error = torch.where(same, 0.0, torch.nan_to_num((a - b).abs(), nan=torch.inf)).flatten()
+    error = torch.where(same, 0.0, torch.nan_to_num((a - b).abs(), nan=torch.inf, posinf=torch.inf)).flatten()
     allowed = tolerance.allowed(ref).expand(ref.shape).flatten()
     share = torch.where(error > 0, error / allowed, 0.0)
     worst = int(share.argmax())

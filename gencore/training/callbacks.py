@@ -112,7 +112,7 @@ class Previews(StepCallback):
         path = self.folder / f"step-{step:06d}{pipe.modality.suffix}"
         out.save(path, force=True)
         for logger in trainer.loggers:
-            if path.suffix == ".png" and (add := getattr(logger.experiment, "add_image", None)):
+            if path.suffix == ".png" and (add := getattr(getattr(logger, "experiment", None), "add_image", None)):
                 import numpy as np
                 from PIL import Image
 

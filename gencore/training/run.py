@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import lightning as L
 import torch
@@ -33,8 +33,8 @@ def data_loader(training: Training, data: Dataset[Any], *, start: int, rank: int
     """The batches of one rank from step `start` on, split into micro-batches."""
     if training.batch % (ranks * accumulate):
         raise InputError("batch", f"{training.batch} over {ranks} ranks x {accumulate} micro-batches", "a multiple")
-    batches = StepBatches(len(data), training.batch, seed=training.seed, start=start, stop=training.steps, rank=rank,
-                          ranks=ranks)  # type: ignore[arg-type]  # fmt: skip
+    batches = StepBatches(len(cast(Sized, data)), training.batch, seed=training.seed, start=start, stop=training.steps,
+                          rank=rank, ranks=ranks)  # fmt: skip
     # Without a generator the loader draws from the global one.
     generator = torch.Generator().manual_seed(training.seed)
     return DataLoader(data, batch_sampler=_Micro(batches, accumulate), num_workers=workers, generator=generator)

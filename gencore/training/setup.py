@@ -82,8 +82,9 @@ def prepare(setup: Setup) -> Prepared:
             notes.append(note)
         training = fine_tuning(pipe, steps=setup.steps, batch=setup.batch, seed=setup.seed)
     else:
-        name = setup.preset or default_preset(setup.modality)
-        make = resolve("preset", name)
+        name, plugin = setup.preset or default_preset(setup.modality), provided("modality")[setup.modality]
+        # A modality's own preset is meant, whatever other plug-ins call theirs.
+        make = resolve("preset", f"{plugin.name}/{name}" if name in plugin_names(plugin, "preset") else name)
         training = make(modality.dataset(source, None, **shape), steps=setup.steps, batch=setup.batch, seed=setup.seed)
         if (owner := training.pipeline.modality.name) != setup.modality:
             raise InputError("--preset", f"{name}, a preset of '{owner}'", f"a preset of '{setup.modality}'")

@@ -177,10 +177,12 @@ def _existing(path: str | os.PathLike[str]) -> Path:
 def _shards(folder: Path) -> list[Path]:
     if (folder / _INDEX).is_file():
         try:
-            names = set(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values())
+            names = sorted(set(json.loads((folder / _INDEX).read_text("utf-8"))["weight_map"].values()))
         except (ValueError, KeyError, AttributeError, TypeError):
             raise CheckpointError("checkpoint", folder / _INDEX, "an index with a weight_map") from None
-        return [folder / Path(name).name for name in sorted(names)]
+        if outside := [name for name in names if Path(name).suffix != ".safetensors" or Path(name).name != name]:
+            raise CheckpointError("checkpoint", f"{folder / _INDEX} with {outside[0]!r}", ".safetensors beside it")
+        return [folder / name for name in names]
     for suffixes in ((".safetensors",), PICKLED):
         found = sorted(file for file in folder.iterdir() if file.suffix in suffixes)
         if len(found) == 1:

@@ -29,18 +29,21 @@ def recognised_by(keys: Keymap) -> Callable[[F], F]:
     return attach
 
 
-def looks_like(names: Iterable[str], but: str) -> str:
-    """The hint ``this looks like ...`` for the importer, other than `but`, that knows most of `names`, or ``""``.
+def looks_like(names: Iterable[str], to: str) -> str:
+    """The hint ``this looks like ...`` for importer `to`: another one that knows more of `names`, or ``""``.
 
     It must know at least half of them.
     """
     names = list(names)
-    best, known = "", len(names) // 2
+    known: dict[str, int] = {to: 0}
     for name in plugins.provided("importer"):
         try:
             keys = getattr(plugins.resolve("importer", name), "keys", None)
         except GencoreError:
             continue
-        if keys is not None and name != but and (matched := len(names) - len(keys.unmatched(names))) > known:
-            best, known = name, matched
-    return f"this looks like {best} (gencore convert {best})" if best else ""
+        if keys is not None:
+            known[name] = len(names) - len(keys.unmatched(names))
+    best = max(known, key=lambda name: known[name])
+    if known[best] <= known[to] or 2 * known[best] < len(names):
+        return ""
+    return f"this looks like {best} (gencore convert {best})"

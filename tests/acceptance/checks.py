@@ -65,7 +65,8 @@ def main(wanted: Sequence[str]) -> int:
             counts[verdict] = counts.get(verdict, 0) + 1
             seconds = time.perf_counter() - started
             print(f"{id} {verdict:<9} {seconds:6.1f} s  {CHECKS[id].title}: {told}", flush=True)
-    print(f"acceptance: {counts.get('PASS', 0)} passed, {counts.get('FAIL', 0)} failed, {counts.get('NOT BUILT', 0)} not built")
+    passed, failed, missing = (counts.get(verdict, 0) for verdict in ("PASS", "FAIL", "NOT BUILT"))
+    print(f"acceptance: {passed} passed, {failed} failed, {missing} not built")
     return int("FAIL" in counts)
 
 

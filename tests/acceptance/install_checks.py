@@ -1,4 +1,4 @@
-"""Checks that install something: foreign checkpoints, broken plug-ins, wheels alone, and a plug-in made from nothing."""
+"""Checks of what comes from outside: foreign checkpoints, broken plug-ins, wheels, a plug-in made from nothing."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ with open("truncated.pt", "wb") as file:
 names = ("attn.qkv.weight", "attn.proj.weight", "temporal_attn.qkv.weight", "temporal_attn.proj.weight")
 state = {f"blocks.{i}.{name}": torch.zeros(4, 4) for i in range(2) for name in names}
 torch.save(state | {"x_embedder.proj.weight": torch.zeros(4, 4, 2, 2)}, "vdt.pt")
+names = ("norm1.linear.weight", "attn1.to_q.weight", "attn1.to_k.weight", "ff.net.2.weight")
+torch.save({f"transformer_blocks.{i}.{name}": torch.zeros(4, 4) for i in range(2) for name in names}, "peer.pt")
 """
 
 
@@ -39,6 +41,7 @@ def checkpoints(world: World) -> str:
     evil = world.gencore("convert", "dit", "evil.pt", "-o", "d", cwd=folder).refused("evil.pt")
     world.gencore("convert", "dit", "truncated.pt", "-o", "d", cwd=folder).refused("truncated.pt")
     other = world.gencore("convert", "dit", "vdt.pt", "-o", "d", cwd=folder).refused("temporal_attn")
+    world.gencore("convert", "dit", "peer.pt", "-o", "d", cwd=folder).refused("gencore convert diffusers-dit")
     nothing_in(folder, *before)
     listed = json.loads(world.gencore("list", "--json", cwd=folder).ok().out)
     importers = {name for plugin in listed["plugins"] for name in plugin["provides"].get("importer", ())}
@@ -52,7 +55,7 @@ def _plugin(folder: Path, name: str, manifest: str, code: str) -> Path:
     """The source of a distribution ``lab-NAME`` with a plug-in, ready for pip."""
     source = folder / f"lab-{name}"
     source.mkdir()
-    (source / "pyproject.toml").write_text(dedent(f"""
+    project = f"""
         [build-system]
         requires = ["setuptools"]
         build-backend = "setuptools.build_meta"
@@ -63,7 +66,8 @@ def _plugin(folder: Path, name: str, manifest: str, code: str) -> Path:
         {name} = "lab_{name}:manifest"
         [tool.setuptools]
         py-modules = ["lab_{name}", "lab_{name}_code"]
-    """))
+    """
+    (source / "pyproject.toml").write_text(dedent(project))
     (source / f"lab_{name}.py").write_text(dedent(manifest))
     (source / f"lab_{name}_code.py").write_text(dedent(code))
     return source

@@ -134,5 +134,6 @@ def _run(*words: str) -> str:
     """Run a command; its stdout.  A failure raises with all it said."""
     clean = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "GENCORE_PLUGINS")}
     done = subprocess.run(words, env=clean, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, f"{' '.join(words)}: exit {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    said = done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.returncode == 0, f"{' '.join(words)}: exit {done.returncode}\n{said}"
     return done.stdout

@@ -150,7 +150,7 @@ def _samples(pipe: Pipeline, n: int, seed: int, progress: Callable[[int, int], N
     made = []
     for start in range(0, n, _BATCH):
         stop = min(n, start + _BATCH)
-        part = {"label": labels[start:stop]} if "label" in words else {"n": stop - start}
+        part: dict[str, Any] = {"label": labels[start:stop]} if "label" in words else {"n": stop - start}
         made.append(pipe.generate(**part, seed=seed + start).tensor)
         if progress is not None:
             progress(stop, n)

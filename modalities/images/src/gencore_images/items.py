@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gencore.data import Data
 from gencore.errors import InputError
-from gencore_images.data import ImageDataset, open_dataset
+from gencore_images.data import ImageDataset, OnBad, open_dataset
 from gencore_images.readers.source import Source, Unreadable
 
 _PROBED = 32
 
 
 class Items(Data):
-    """``{"data": (C, H, W) float32 in [-1, 1], "label": int}`` of an image dataset.
+    """``{"data": (C, H, W) float32 in [-1, 1], "label": int}`` of a source of pictures.
 
-    Attributes:
-        size: (H, W).
-        channels: C, 1 or 3.
+    Args:
+        size: (H, W); None is that of the first pictures, looked up when it is asked for.
+        channels: 1 or 3; None is 1 where the first pictures are grey.
+        on_bad: see `ImageDataset`.
     """
 
-    def __init__(self, images: ImageDataset) -> None:
-        self.images = images
-        self.classes, self.size, self.channels = images.source.classes, images.size, images.channels
+    def __init__(self, source: Source, size: tuple[int, int] | None = None, channels: int | None = None,
+                 on_bad: OnBad = "skip") -> None:  # fmt: skip
+        self.source, self.classes = source, source.classes
+        self._size, self._channels = size, channels
+        self._on_bad: OnBad = on_bad
+
+    @cached_property
+    def images(self) -> ImageDataset:
+        """The pictures at their size.
+
+        Raises:
+            InputError: the size is left open and the pictures differ.
+        """
+        size, channels = self._size, self._channels
+        if size is None or channels is None:
+            shapes = _shapes(self.source)
+            size, channels = size or _one_size(shapes), channels or (1 if all(s[2] == 1 for s in shapes) else 3)
+        return ImageDataset(self.source, size, channels, self._on_bad)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of an item."""
+        return self.images.size
+
+    @property
+    def channels(self) -> int:
+        """C of an item."""
+        return self.images.channels
 
     def __len__(self) -> int:
         return len(self.images)
@@ -39,20 +66,14 @@ class Items(Data):
         return self.images.verify()
 
 
-def open_items(path: Path, size: tuple[int, int] | None, channels: int | None, **options: Any) -> Items:
-    """The pictures at `path`; a size or channels of None are those of the pictures.
-
-    Raises:
-        InputError: as `open_dataset`, or the size is left open and the pictures differ.
-    """
-    if size is None or channels is None:
-        found, grey = _native(open_dataset(path, 1, **options).source, size is None)
-        size, channels = size or found, channels or (1 if grey else 3)
-    return Items(open_dataset(path, size, channels, **options))
+def open_items(path: Path, size: tuple[int, int] | None, channels: int | None, *, on_bad: OnBad = "skip",
+               **options: Any) -> Items:  # fmt: skip
+    """The pictures at `path`; `options` are those of `open_dataset`, and so are the errors."""
+    return Items(open_dataset(path, 1, **options).source, size, channels, on_bad)
 
 
-def _native(source: Source, one_size: bool) -> tuple[tuple[int, int], bool]:
-    """(H, W) and whether all are grey, of the first pictures."""
+def _shapes(source: Source) -> list[tuple[int, ...]]:
+    """(H, W, C) of the first pictures that can be read."""
     shapes: list[tuple[int, ...]] = []
     for index in range(min(_PROBED, len(source.labels))):
         try:
@@ -61,8 +82,12 @@ def _native(source: Source, one_size: bool) -> tuple[tuple[int, int], bool]:
             continue
     if not shapes:
         raise InputError("data", f"{source.kind} whose first pictures are unreadable", "readable pictures")
-    odd = next((s for s in shapes if s[:2] != shapes[0][:2]), None)
-    if odd and one_size:
-        given = f"pictures of {shapes[0][0]}x{shapes[0][1]} and {odd[0]}x{odd[1]}"
+    return shapes
+
+
+def _one_size(shapes: list[tuple[int, ...]]) -> tuple[int, int]:
+    height, width, _ = shapes[0]
+    if odd := next((s for s in shapes if s[:2] != (height, width)), None):
+        given = f"pictures of {height}x{width} and {odd[0]}x{odd[1]}"
         raise InputError("size", given, "one size", "--size HxW brings them to one")
-    return (shapes[0][0], shapes[0][1]), all(s[2] == 1 for s in shapes)
+    return height, width

@@ -57,14 +57,14 @@ def read_pixels(source: Any, field: str, mode: str) -> np.ndarray:
     """
     try:
         picture = source if isinstance(source, Image.Image) else Image.open(source)
-        return np.asarray(picture.convert(mode)).copy()
+        return np.asarray(picture.convert(mode))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as fault:
         raise InputError(field, f"{source} ({type(fault).__name__})", "a readable picture") from fault
 
 
 def to_data(pixels: np.ndarray) -> Tensor:
     """(H, W) or (H, W, 3) uint8 as (1, C, H, W) float32 in [-1, 1]."""
-    data = torch.from_numpy(pixels).float() / 127.5 - 1
+    data = torch.tensor(pixels).float() / 127.5 - 1
     return data[None, None] if data.ndim == 2 else data.permute(2, 0, 1)[None]
 
 

@@ -30,7 +30,7 @@ from gencore_images.pixels import Pixels
 if TYPE_CHECKING:
     from gencore_images.items import Items
 
-SIZES = {
+SIZES: dict[str, dict[str, Any]] = {
     "s": {"width": 384, "depth": 12, "heads": 6},
     "b": {"width": 768, "depth": 12, "heads": 12},
     "l": {"width": 1024, "depth": 24, "heads": 16},

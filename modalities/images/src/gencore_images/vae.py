@@ -60,7 +60,7 @@ class SDVAE(Tokenizer):
         """
         kind = _autoencoder()
         try:
-            loaded = kind.from_pretrained(folder, local_files_only=True)
+            loaded = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
         except (OSError, ValueError, RuntimeError) as fault:
             raise CheckpointError("vae", f"{folder} ({str(fault).splitlines()[0]})", "a diffusers AutoencoderKL folder") from fault
         tokenizer = cls(dict(loaded.config), size, **options)

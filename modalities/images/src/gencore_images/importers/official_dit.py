@@ -75,10 +75,11 @@ def read_official(path: str | Path, system: str, prediction: Callable[[bool], Pr
     checkpoint = read_checkpoint(path)
     state, chosen = select_state_dict(checkpoint)
     hint = looks_like(state, system)
-    if missing := [name for name in _NEEDED if name not in state]:
-        strange = KEYS.unmatched(state)
-        said = f"unexpected: {', '.join(strange[:4]) or 'nothing'}; missing: {', '.join(missing)}"
-        raise CheckpointError("checkpoint", f"weights of another layout ({said})", "an official DiT or SiT file", hint)
+    faults = {"unexpected": KEYS.unmatched(state), "missing": [name for name in _NEEDED if name not in state]}
+    told = [f"{what}: {', '.join(names[:4])}{' ...' * (len(names) > 4)}" for what, names in faults.items() if names]
+    if told:
+        given = f"weights of another layout ({'; '.join(told)})"
+        raise CheckpointError("checkpoint", given, "an official DiT or SiT file", hint)
     args = checkpoint.get("args")
     options = vars(args) if isinstance(args, argparse.Namespace) else {}
     rows = len(state[TABLE])
