@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gencore.backbone import Backbone
@@ -96,7 +97,13 @@ class Denoiser:
             NotFinite: the network returned NaN or infinity.
         """
         outputs = self.branches(x, t, info)
-        raw = next(iter(outputs.values())) if self.guidance is None else self.guidance.combine(outputs, t, info)
+        raw = next(iter(outputs.values()))
+        if self.guidance is not None:
+            # Only the prediction is guided; variance channels stay those of the first branch.
+            c = x.shape[1]
+            values = {name: output[:, :c] for name, output in outputs.items()}
+            guided = self.guidance.combine(values, t, info)
+            raw = guided if raw.shape[1] == c else torch.cat([guided, raw[:, c:]], dim=1)
         # NaN and infinity both survive a maximum, which is one pass where isfinite takes four.
         if not math.isfinite(raw.detach().abs().max()):
             raise NotFinite(f"network output: not finite at step {info.i} {info.stage}".rstrip()

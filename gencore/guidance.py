@@ -40,7 +40,7 @@ class Guidance(ABC):
 
     @abstractmethod
     def combine(self, predictions: Mapping[str, Tensor], t: Tensor, info: StepInfo) -> Tensor:
-        """One network output (B, C * channels, ...) from those of all branches, by name, for the query's times `t`."""
+        """The prediction (B, C, ...) from those of all branches, by name, for the query's times `t`."""
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class ClassifierFree(Guidance):
 
     Args:
         scale: s; 1 is a single conditional call, 0 a single unconditional one.
-        channels: guide only the first this many output channels; the others stay conditional (DiT's files: 3).
+        channels: guide only the first this many channels; the others stay conditional (DiT's files: 3).
         interval: (low, high) times within which guidance acts; outside it the call is conditional.
 
     >>> ClassifierFree(1.0).branches(torch.zeros(1), StepInfo())[0].name

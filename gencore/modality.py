@@ -124,6 +124,14 @@ class Modality(ABC):
         """Words for `n` samples as different as the words allow, for previews, demos and conformance."""
         return {"n": n}
 
+    def ready(self, pipe: Pipeline) -> None:
+        """Refuse, before any work, a pipeline that cannot make what users hold.
+
+        Raises:
+            InputError: it lacks a part; the text says how to get it.
+        """
+        return None
+
     def showcase(self, pipe: Pipeline, seed: int) -> Generated:
         """What the gallery shows of a model."""
         return pipe.generate(**self.example(pipe), seed=seed)

@@ -86,6 +86,7 @@ def request(
     for word in words:
         if word not in pipe.conditioner.words:
             raise unknown("option", word, [*pipe.conditioner.words, *OPTIONS, "batch", "callback"])
+    pipe.modality.ready(pipe)
     if n is not None and n < 1:
         raise InputError("n", n, "1 or more")
     if seed is None:

@@ -266,7 +266,7 @@ def shard(path: Path, *names: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["../../escaped", "/tmp-escaped", "a/../../escaped"])
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "a/../../escaped"])
 def test_names_in_a_shard_lead_nowhere(tmp_path: Path, name: str) -> None:
     from gencore_images.data import open_dataset
 

@@ -166,13 +166,14 @@ class DiT(Trunk):
         cells = t.expand(t.shape[0], 1, *(n * p for n, p in zip(grid, self.patch, strict=True)))
         return patchify(cells, self.patch).amax(-1)
 
-    def _positions(self, grid: tuple[int, ...], like: Tensor) -> Tensor:
-        if grid not in self._tables:
-            make = grid_positions(grid) if self.pos == "rope" else sincos_grid(grid, self.width)
-            self._tables[grid] = make
-        table = self._tables[grid]
-        if table.device != like.device:
-            table = self._tables[grid] = table.to(like.device)
+    def _positions(self, grid: tuple[int, ...], device: torch.device) -> Tensor:
+        # A cache that tracing fills would have the next call traced again.
+        tables = {} if torch.compiler.is_compiling() else self._tables
+        table = tables.get(grid)
+        if table is None or table.device != device:
+            rope = self.pos == "rope"
+            table = grid_positions(grid, device) if rope else sincos_grid(grid, self.width, device)
+            tables[grid] = table
         return table
 
     def embed(self, x_t: Tensor, t: Tensor, cond: Conditions, ctx: Context) -> tuple[Hidden, Mod]:
@@ -195,7 +196,7 @@ class DiT(Trunk):
                     streams[name] = Stream(value, mask=cond[name].mask)
         state = torch.cat(joined, dim=1) if len(joined) > 1 else x_t
         tokens = ctx.site("embed", self._tokens, state)
-        table = self._positions(grid, tokens)
+        table = self._positions(grid, tokens.device)
         if self.pos == "sincos":
             tokens = tokens + table.to(tokens.dtype)
         mask = None

@@ -45,12 +45,12 @@ class TimeEmbedding(nn.Module):
 
 def sincos_1d(positions: Tensor, dim: int) -> Tensor:
     """[sin(p om_k), cos(p om_k)], om_k = 10000^(-k / (dim/2)); (N,) -> (N, dim) in float64."""
-    omega = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64) / (dim / 2))
+    omega = 10000.0 ** (-torch.arange(dim // 2, dtype=torch.float64, device=positions.device) / (dim / 2))
     angles = positions.to(torch.float64)[:, None] * omega
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
-def sincos_grid(grid: Sequence[int], dim: int) -> Tensor:
+def sincos_grid(grid: Sequence[int], dim: int, device: torch.device | str = "cpu") -> Tensor:
     """Fixed table of a row-major token grid, (N, dim) float32; the *last* axis takes the first features.
 
     `dim` is split evenly over the axes, which for an image puts the column coordinate in the first half
@@ -61,8 +61,13 @@ def sincos_grid(grid: Sequence[int], dim: int) -> Tensor:
     """
     if dim % (2 * len(grid)):
         raise InputError("width", dim, f"a multiple of {2 * len(grid)} for sin-cos positions on {len(grid)} axes")
-    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float64) for n in grid), indexing="ij")
-    return torch.cat([sincos_1d(a.reshape(-1), dim // len(grid)) for a in reversed(axes)], dim=1).float()
+    tables = []
+    for axis, n in reversed(list(enumerate(grid))):
+        features = sincos_1d(torch.arange(n, device=device), dim // len(grid)).float()
+        shape = [1] * len(grid)
+        shape[axis] = n
+        tables.append(features.reshape(*shape, -1).expand(*grid, -1))
+    return torch.cat(tables, dim=-1).flatten(0, -2)
 
 
 def patchify(x: Tensor, patch: Sequence[int]) -> Tensor:

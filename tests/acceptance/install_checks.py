@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import wheelhouse
-from harness import THREES, World, check, nothing_in, within
+from harness import THREES, World, check, nothing_in
 
 MAKE_CHECKPOINTS = """
 import torch
@@ -98,7 +98,7 @@ def bad_plugins(world: World) -> str:
         assert all(word in told[name] for word in words), told[name]
     seconds = next(float(word) for word in told["slow"].split() if word.replace(".", "", 1).isdigit() and word != "0.3"
                    and float(word) >= 5)  # fmt: skip
-    return f"{within('list', min(run.seconds for run in runs), 0.5)}; doctor tells {seconds} s for the sleeper"
+    return f"{world.within('list', min(run.seconds for run in runs), 0.5)}; doctor tells {seconds} s for the sleeper"
 
 
 @check("U18", "gencore and gencore-images from their wheels alone")
@@ -139,4 +139,4 @@ def scaffold(world: World) -> str:
     again = here.gencore("reproduce", output, "--model", "r", cwd=folder).ok()
     assert "equal" in again.out, again.out
     *_, last = checked.out.strip().splitlines()
-    return f"{within('in all', time.perf_counter() - started, 300)}; {len(files)} files; check: {last}"
+    return f"{world.within('in all', time.perf_counter() - started, 300)}; {len(files)} files; check: {last}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from harness import THREES, Run, World, cells, check, nothing_in, pixels, within
+from harness import THREES, Run, World, cells, check, nothing_in, pixels
 from PIL import Image
 
 RECOGNISE = """
@@ -37,7 +37,7 @@ def sixteen_threes(world: World) -> str:
     assert len(made) == 16, f"{len(made)} cells on the sheet"
     right = _recognised(world, world.fresh("seen"), made, 3)
     assert right >= 14, f"only {right} of 16 are recognised as 3"
-    return f"{right} of 16 recognised as 3; {within('command', run.seconds, 10)}"
+    return f"{right} of 16 recognised as 3; {world.within('command', run.seconds, 10)}"
 
 
 @check("U04", "nothing is overwritten unasked")

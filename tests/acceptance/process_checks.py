@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from harness import World, check, within
+from harness import World, check
 
 THREADS = """
 import threading
@@ -76,7 +76,7 @@ def cheap_import(world: World) -> str:
     heavy = sorted(n for n in names if n in ("torch", "numpy", "lightning") or n.startswith("gencore_"))
     assert not heavy, f"imported: {', '.join(heavy)}"
     bare, with_it = (min(world.code(c, cwd=folder).ok().seconds for _ in range(5)) for c in ("pass", "import gencore"))
-    return within("beyond bare Python", with_it - bare, 0.15)
+    return world.within("beyond bare Python", with_it - bare, 0.15)
 
 
 @check("U02", "gencore list")
@@ -89,7 +89,7 @@ def listing(world: World) -> str:
     rows = runs[0].out.split("\n\n")[0].splitlines()[1:]
     assert [row.split()[0] for row in rows] == [plugin["name"] for plugin in plugins], "not one row a plug-in"
     assert "images" in {plugin["name"] for plugin in plugins}
-    return f"{len(rows)} plug-ins; {within('list', min(run.seconds for run in runs), 0.5)}"
+    return f"{len(rows)} plug-ins; {world.within('list', min(run.seconds for run in runs), 0.5)}"
 
 
 @check("U10", "the library is silent")

@@ -30,9 +30,12 @@ class Images(Modality):
 
     name, alias, suffix = "images", "images", ".png"
 
-    def samples(self, data: Tensor, pipe: Pipeline) -> list[Image.Image]:
+    def ready(self, pipe: Pipeline) -> None:
         if isinstance(pipe.tokenizer, Latents):
             raise pipe.tokenizer.no_pictures()
+
+    def samples(self, data: Tensor, pipe: Pipeline) -> list[Image.Image]:
+        self.ready(pipe)
         return to_pictures(data)
 
     def check_output(self, path: Path, seeds: Sequence[int], *, force: bool = False) -> None:

@@ -1,0 +1,86 @@
+"""The tokenizer keeps its word on shapes and on what comes back."""
+
+from __future__ import annotations
+
+import torch
+
+from gencore.errors import InputError
+from gencore.testing.conformance.subject import Subject
+from gencore.testing.failures import CheckFailed, require
+
+
+def encode_decode_round_trip(subject: Subject) -> None:
+    """What is encoded and decoded is what a user gets back: bit for bit where the tokenizer calls itself exact (given
+    data are then copied exactly), else of the same shape and closer to the data than their mean is."""
+    tokenizer, data = subject.pipe.tokenizer, subject.data(3)
+    with torch.no_grad():
+        back = tokenizer.decode(tokenizer.encode(data))
+    require(back.shape == data.shape, f"{tuple(data.shape)} data come back as {tuple(back.shape)}")
+    require(bool(torch.isfinite(back.float()).all()), "decoded data are not finite")
+    if tokenizer.facts.exact:
+        changed = int((back != data).sum())
+        require(not changed, f"{changed} of {data.numel()} values change, but the tokenizer's facts say exact")
+    elif data.is_floating_point() and data.var() > 0:
+        share = ((back - data).square().mean() / data.var()).item()
+        require(share < 1, f"the round trip loses more ({share:.2g} of the variance) than taking the mean would")
+
+
+def spec_matches_shapes(subject: Subject) -> None:
+    """Samplers, masks and known regions trust the declared axes: the spec must be what encoding gives and decoding and
+    the network take."""
+    pipe, data = subject.pipe, subject.data(2)
+    spec = pipe.tokenizer.spec()
+    with torch.no_grad():
+        latent = pipe.tokenizer.encode(data).value
+    try:
+        spec.check(latent)
+    except InputError as fault:
+        raise CheckFailed(f"encoding does not give what spec() declares: {fault}") from fault
+    require(latent.is_floating_point() == (spec.kind == "continuous"), f"{spec.kind} latents are {latent.dtype}")
+    *_, last = subject.stream(2)
+    require(last.step.x.shape == spec.shape(2), f"samples are {tuple(last.step.x.shape)}, not {spec.shape(2)}")
+    fold, grid = pipe.tokenizer.facts.fold, subject.grid(data)
+    cells = [n for a, n in zip(spec.names[1:], spec.sizes, strict=True) if a != "c"]
+    if fold:
+        require(len(fold) == len(cells), f"facts.fold {fold} is not one number a grid axis of '{spec.axes}'")
+        told = tuple(n * f for n, f in zip(cells, fold, strict=True))
+        require(told == grid, f"spec and fold {fold} say data of {told}, encoding takes {grid}")
+
+
+def mask_fits_the_latent(subject: Subject) -> None:
+    """A data mask becomes a latent mask that covers the latent: a cell is given only if all its data is, so that
+    nothing of the given data is made anew and nothing else is kept."""
+    tokenizer, data = subject.pipe.tokenizer, subject.data(1)
+    latent = tokenizer.encode(data).value
+    for value in (True, False):
+        mask = tokenizer.mask(torch.full((1, 1, *subject.grid(data)), value))
+        require(mask.dtype == torch.bool, f"the latent mask is {mask.dtype}, not bool")
+        try:
+            whole = mask.expand(latent.shape)
+        except RuntimeError as fault:
+            raise CheckFailed(f"a mask {tuple(mask.shape)} does not cover latents {tuple(latent.shape)}") from fault
+        require(bool((whole == value).all()), f"an all-{value} mask is not all {value} over the latent")
+    mixed = torch.zeros(1, 1, *subject.grid(data), dtype=torch.bool)
+    mixed.view(-1)[0] = True
+    free = tokenizer.mask(mixed).expand(latent.shape)
+    require(bool(free.any()) and not bool(free.all()), "one free cell of data frees none or all of the latent")
+
+
+def odd_sizes_work_or_are_refused(subject: Subject) -> None:
+    """Sizes users meet are odd and not square.  Each works, with the shape that was asked for, or is refused with an
+    InputError before any work; a wrong shape or a fault from deep inside is neither."""
+    pipe, grid = subject.pipe, subject.grid(subject.data(1))
+    wanted = [tuple(n + 1 for n in grid), tuple(n * 2 if i == 0 else n for i, n in enumerate(grid)), (1,) * len(grid),
+              (0,) * len(grid), (*grid, 2)]  # fmt: skip
+    for size in wanted:
+        try:
+            out = subject.generate(1, steps=1, size=size)
+        except InputError:
+            continue
+        except Exception as fault:
+            raise CheckFailed(f"size {size} ends in {type(fault).__name__}: {str(fault).splitlines()[0]}") from fault
+        require(subject.grid(out.tensor) == size, f"size {size} gives {tuple(out.tensor.shape)}")
+    require(pipe.tokenizer.spec(grid) == pipe.tokenizer.spec(), f"spec({grid}) is not the default one")
+
+
+CHECKS = (encode_decode_round_trip, spec_matches_shapes, mask_fits_the_latent, odd_sizes_work_or_are_refused)

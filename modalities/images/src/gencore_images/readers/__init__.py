@@ -1,0 +1,1 @@
+"""Readers of pictures, one storage each."""
