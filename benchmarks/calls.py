@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import timeit
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -69,6 +70,6 @@ def _step(process: TableProcess | LinearFlow, batch: int, steps: int) -> Spread:
         stamps = []
         for _ in stream(Denoiser(Echo(), process, {}), sampler, spec, times, noise):
             stamps.append(time.perf_counter())
-        taken = sorted(b - a for a, b in zip(stamps, stamps[1:], strict=False))
+        taken = sorted(b - a for a, b in pairwise(stamps))
         medians.append(1e6 * taken[len(taken) // 2])
     return Spread.of(medians)

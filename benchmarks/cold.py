@@ -24,8 +24,8 @@ def measure(quick: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         words, model = _model(Path(folder))
         output = str(Path(folder) / "three.png")
-        command = [sys.executable, "-m", "gencore", "generate", "images", "--label", "3", "-n", "1", "--seed", "0", *words,
-                   "-o", output, "--force", "--quiet", "--json"]  # fmt: skip
+        command = [sys.executable, "-m", "gencore", "generate", "images", "--label", "3", "-n", "1", "--seed", "0",
+                   *words, "-o", output, "--force", "--quiet", "--json"]  # fmt: skip
         sampling: list[float] = []
 
         def generate() -> None:

@@ -43,9 +43,9 @@ def measure(quick: bool) -> dict[str, Any]:
         "attention and feed-forward, interceptor attached": _count(_layers, (Interceptor(),)),
     }
     for name, row in rows.items():
-        print(f"{name}: {row['first']} graphs, {row['again']} more in a second request, {row['breaks']} breaks", flush=True)
-    if rows["network, nothing attached"] != {"first": 1, "again": 0, "breaks": 0}:
-        raise Unequal(f"a compiled network: {rows['network, nothing attached']}, not 1 graph and none later")
+        print(f"{name}: {row['first']} graphs, {row['again']} more later, {row['breaks']} breaks", flush=True)
+    if (whole := rows["network, nothing attached"]) != {"first": 1, "again": 0, "breaks": 0}:
+        raise Unequal(f"a compiled network: {whole}, not 1 graph and none later")
     return rows
 
 

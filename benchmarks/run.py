@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words of the command line; None takes those of this process.
     """
-    parser = argparse.ArgumentParser(description="Compare this project with diffusers on this machine.",
-                                     epilog="; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items()))  # fmt: skip
+    listing = "; ".join(f"{name}: {text}" for name, text in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(description="Compare this project with diffusers.", epilog=listing)
     parser.add_argument("--only", choices=BENCHMARKS, action="append", help="this one; may be repeated")
     parser.add_argument("--quick", action="store_true", help="equality on tiny shapes; no figure is kept")
     args = parser.parse_args(argv)

@@ -123,6 +123,9 @@ def _fault(manifest: Manifest, row: Plugin) -> str:
                 return f"{kind} name {name!r} holds a space or one of / : , ="
             if not (isinstance(target, str) and _TARGET.fullmatch(target)):
                 return f"{kind} '{name}' is {target!r}, not 'module:Attribute'"
+    for check, reason in manifest.expected_failures.items():
+        if not (isinstance(reason, str) and reason.strip()):
+            return f"expected failure '{check}' gives no reason"
     for option in manifest.options:
         if not isinstance(option, Option):
             return f"options hold a {type(option).__name__}, not a gencore.Option"

@@ -54,6 +54,7 @@ class Manifest:
         options: the modality's own words.
         default: the packaged default model as ``"package:folder"``, or empty.
         extras: ``{package: "pip requirement"}`` for optional dependencies, used in error messages.
+        expected_failures: ``{check of the conformance suite: why it cannot hold}``.
     """
 
     name: str
@@ -63,3 +64,4 @@ class Manifest:
     options: tuple[Option, ...] = ()
     default: str = ""
     extras: Mapping[str, str] = field(default_factory=dict)
+    expected_failures: Mapping[str, str] = field(default_factory=dict)

@@ -16,7 +16,8 @@ from gencore.samplers.ddim import DDIM
 from gencore.samplers.runge_kutta import RungeKutta, heun
 from gencore.samplers.sde import StochasticInterpolant
 from gencore.spec import broadcast_time
-from gencore.testing.orders import SAMPLER_CHECKS, CheckFailed, Silent, check_sampler
+from gencore.testing.failures import CheckFailed
+from gencore.testing.orders import SAMPLER_CHECKS, Silent, check_sampler
 
 
 @dataclass(frozen=True)

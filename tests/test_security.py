@@ -33,6 +33,9 @@ LOADERS = {
     "gencore/__init__.py": "its own public names",
     "gencore/cli/__init__.py": "the core's own verbs",
     "gencore/plugins.py": "what an installed manifest names",
+    "gencore/testing/__init__.py": "its own public names",
+    "gencore/testing/conformance/discovery.py": "the package that is checked",
+    "benchmarks/run.py": "the benchmarks beside it",
 }
 """The only files that import by a name they are given, and whose names these are."""
 NOT_TYPES = [

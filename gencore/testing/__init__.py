@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gencore.testing.conformance.run import run_checks
-    from gencore.testing.orders import CheckFailed, check_sampler, measured_order
+    from gencore.testing.failures import CheckFailed
+    from gencore.testing.orders import check_sampler, measured_order
 
 _HOME = {
-    "CheckFailed": "gencore.testing.orders",
+    "CheckFailed": "gencore.testing.failures",
     "check_sampler": "gencore.testing.orders",
     "measured_order": "gencore.testing.orders",
     "run_checks": "gencore.testing.conformance.run",

@@ -19,13 +19,10 @@ from gencore.sampler import Sampler
 from gencore.schedules import uniform
 from gencore.spec import LatentSpec
 from gencore.testing.analytic import AnalyticBackbone, Mixture
+from gencore.testing.failures import CheckFailed
 
 SAMPLES = Mixture.of([-1.0, 1.5], [0.5, 0.4], [0.4, 0.6])
 """A mixture of one cell, lopsided so that no error cancels by symmetry."""
-
-
-class CheckFailed(AssertionError):
-    """A part breaks the contract of its kind; the text says how."""
 
 
 class Silent:

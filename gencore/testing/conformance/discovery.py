@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
 from types import ModuleType
 
 from gencore import plugins
@@ -54,8 +53,7 @@ def loading_imports_nothing_heavy(subject: Subject) -> None:
     loaded = _modules(
         f"from importlib import import_module\nimport_module({home!r})\n"
         f"from gencore import plugins\nimport gencore.pipeline\n"
-        f"target = {subject.manifest.provides['modality'][subject.name.rpartition('/')[2]]!r}\n"
-        "module, _, name = target.partition(':')\ngetattr(import_module(module), name)()"
+        f"module, _, name = {_target(subject)!r}.partition(':')\ngetattr(import_module(module), name)()"
     )
     heavy = sorted({name.partition(".")[0] for name in loaded} & HEAVY)
     require(not heavy, f"loading '{subject.name}' imports {', '.join(heavy)}; import them where they are used")
@@ -106,7 +104,7 @@ def docstring_examples_run(subject: Subject) -> None:
 
 def _package(subject: Subject) -> Iterator[ModuleType]:
     """Every module of the modality's package that can be imported without further extras."""
-    top = import_module(subject.manifest.provides["modality"][subject.name.rpartition("/")[2]].partition(".")[0].partition(":")[0])
+    top = import_module(_target(subject).partition(":")[0].partition(".")[0])
     yield top
     for found in pkgutil.walk_packages(getattr(top, "__path__", []), f"{top.__name__}."):
         if found.name.rpartition(".")[2] == "__main__":
@@ -117,12 +115,16 @@ def _package(subject: Subject) -> Iterator[ModuleType]:
             continue
 
 
+def _target(subject: Subject) -> str:
+    return subject.manifest.provides["modality"][subject.name.rpartition("/")[2]]
+
+
 def _manifest_module(subject: Subject) -> str:
     for entry in entry_points(group=GROUP):
         if entry.name == subject.plugin.name and subject.plugin.distribution != "in-process":
             return entry.module
     for name, module in list(sys.modules.items()):
-        if any(value is subject.manifest for value in vars(module).values()) and name != "__main__":
+        if getattr(module, "manifest", None) is subject.manifest and not name.startswith("__"):
             return name
     raise Skipped("the manifest was made in this process and lies in no module")
 
@@ -142,7 +144,7 @@ def _modules(code: str) -> set[str]:
 
 def _always() -> set[str]:
     """Modules that editable installs and site hooks bring into any interpreter of this environment."""
-    return {name.partition(".")[0] for name in _modules("pass")} | {Path(__file__).parts[-4]}
+    return {name.partition(".")[0] for name in _modules("pass")}
 
 
 CHECKS = (

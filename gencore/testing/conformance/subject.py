@@ -95,6 +95,11 @@ class Subject:
         training = fine_tuning(pipe) if training is None else training
         return replace(copy.deepcopy(training), steps=2, batch=4, warmup=0, decay="constant", precision="32")
 
+    @property
+    def takes_known(self) -> bool:
+        """Whether the manifest offers given data."""
+        return {"known", "mask"} <= {option.name for option in self.manifest.options}
+
     def words(self, n: int = 2) -> dict[str, Any]:
         """Words for `n` samples."""
         return {**self.modality.example(self.pipe, n), "n": n}
@@ -138,9 +143,21 @@ class Subject:
         """(n, ...) data."""
         return self.batch(n)["data"]
 
-    def grid(self, data: Tensor) -> tuple[int, ...]:
-        """The sizes of the axes of `data` besides batch and channels."""
-        return tuple(data.shape[2 if "c" in self.pipe.tokenizer.spec().names else 1 :])
+    def grid(self) -> tuple[int, ...]:
+        """The data grid of the default size, by the spec and the tokenizer's fold: what sizes and masks are told in."""
+        spec, fold = self.pipe.tokenizer.spec(), self.pipe.tokenizer.facts.fold
+        cells = [n for axis, n in zip(spec.names[1:], spec.sizes, strict=True) if axis != "c"]
+        return tuple(n * f for n, f in zip(cells, fold or [1] * len(cells), strict=True))
+
+    def mask(self, free: bool = True) -> Tensor:
+        """A data mask (1, 1, *grid), True = generate, all of it `free` or not."""
+        return torch.full((1, 1, *self.grid()), free)
+
+    def half(self) -> Tensor:
+        """A data mask whose first half along the last axis is given."""
+        mask = self.mask()
+        mask[..., : max(1, mask.shape[-1] // 2)] = False
+        return mask
 
     def samplers(self, own: bool = False) -> dict[str, Sampler]:
         """The samplers the modality offers, by name: its plug-in's, and the core's unless `own`."""
