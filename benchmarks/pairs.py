@@ -62,7 +62,8 @@ def interleave(a: Callable[[], object], b: Callable[[], object], pairs: int = 7,
         clock: seconds.
     """
     for _ in range(warm):
-        a(), b()
+        a()
+        b()
     times = []
     for _ in range(pairs):
         start = clock()

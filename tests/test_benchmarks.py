@@ -70,8 +70,12 @@ def test_unequal_results_stop_a_benchmark(harness: Callable[[str], Any]) -> None
         peer.require_equal(value * float("nan"), value, "lost")
 
 
-def test_quick_checks_equality_and_keeps_no_figure(harness: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                   capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+def test_quick_checks_equality_and_keeps_no_figure(
+    harness: Callable[[str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip("diffusers")
     run = harness("run")
     monkeypatch.setattr(run, "RESULTS", tmp_path)
@@ -83,8 +87,9 @@ def test_quick_checks_equality_and_keeps_no_figure(harness: Callable[[str], Any]
     assert not list(tmp_path.iterdir())
 
 
-def test_figures_are_kept_with_the_machine_they_were_measured_on(harness: Callable[[str], Any], tmp_path: Path,
-                                                                 monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_figures_are_kept_with_the_machine_they_were_measured_on(
+    harness: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = harness("run")
     monkeypatch.setattr(run, "RESULTS", tmp_path)
     monkeypatch.setattr(harness("calls"), "measure", lambda quick: {"site": {"quick": quick}})

@@ -31,6 +31,7 @@ VERBS = {
     "evaluate": ("gencore.cli.evaluate", "measure a model against held-out data"),
     "convert": ("gencore.cli.convert", "turn a checkpoint of another implementation into a model folder"),
     "new": ("gencore.cli.new", "write a package for a modality of your own"),
+    "check": ("gencore.cli.check", "hold a modality against the conformance suite"),
     "doctor": ("gencore.cli.doctor", "import everything that is installed and report"),
 }
 """The core's own verbs: ``{verb: (module, help)}``."""

@@ -92,8 +92,10 @@ class Subject:
     def training(self) -> Training:
         """A short run from the pipeline's weights, all of it a copy of its own."""
         pipe, training = self._prepared
-        training = fine_tuning(pipe) if training is None else training
-        return replace(copy.deepcopy(training), steps=2, batch=4, warmup=0, decay="constant", precision="32")
+        training = copy.deepcopy(fine_tuning(pipe) if training is None else training)
+        # Previews of a run are made in one step: nothing is checked on them.
+        training.pipeline.defaults = replace(pipe.defaults, steps=1)
+        return replace(training, steps=2, batch=4, warmup=0, decay="constant", precision="32")
 
     @property
     def takes_known(self) -> bool:
