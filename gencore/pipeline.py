@@ -173,9 +173,18 @@ class Pipeline:
             raise InputError("device", device, "cpu, cuda or cuda:N with a driver", reason) from fault
         return self
 
-    def compile(self, **options: Any) -> Self:
-        """Compile the network with torch.compile; a run with interceptors attached uses it uncompiled."""
-        self.backbone.compile(**options)
+    def compile(self) -> Self:
+        """Compile the network for inference, for any batch size; the first call then takes long.
+
+        Its weights become constants of the graph, packed once; change them no more.  That is a setting of
+        torch.compile for the whole process (``torch._inductor.config.freezing``).  A run with interceptors attached
+        uses the network uncompiled.
+        """
+        import torch._inductor.config as inductor
+
+        inductor.freezing = True
+        self.backbone.requires_grad_(False)
+        self.backbone.compile(dynamic=True)
         return self
 
     def hash(self) -> str:

@@ -139,7 +139,7 @@ def test_every_check_catches_something() -> None:
 
 
 def test_several_faults_are_told_at_once() -> None:
-    with pytest.raises(CheckFailed, match="resume.*repeat"):
+    with pytest.raises(CheckFailed, match=r"resume.*repeat"):
         check_sampler(Remembers())
 
 
@@ -151,6 +151,12 @@ def test_a_silent_source_gives_only_the_start() -> None:
 
 
 def test_declared_orders_are_the_methods_own() -> None:
-    assert [s.order for s in (DDIM(), DDIM(eta=0.5), heun(), RungeKutta("rk4"), StochasticInterpolant())] == [1, 0, 2, 4, 0]
+    assert [s.order for s in (DDIM(), DDIM(eta=0.5), heun(), RungeKutta("rk4"), StochasticInterpolant())] == [
+        1,
+        0,
+        2,
+        4,
+        0,
+    ]
     assert DDIM().draws is None and DDIM(eta=0.5).draws == "normal"
     assert LinearFlow().prior(torch.ones(1)) == 1

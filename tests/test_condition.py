@@ -8,8 +8,8 @@ import torch
 from gencore.condition import Condition, Port, check_ports, concatenated, dropped, null_of, nulled
 from gencore.conditioners.label import Labels
 from gencore.errors import InputError
-from gencore.noise import Keyed
 from gencore.nn.ports import LabelPort
+from gencore.noise import Keyed
 
 LABEL = Port("modulation", 10, torch.tensor(10))
 TEXT = Port("cross_attention", 4, torch.zeros(4))
@@ -35,7 +35,10 @@ def test_an_undeclared_null_is_refused_by_name() -> None:
 
 
 def test_nulling_some_leaves_the_others_and_the_originals() -> None:
-    both = {"label": Condition(torch.tensor([3])), "text": Condition(torch.ones(1, 2, 4), torch.tensor([[True, False]]))}
+    both = {
+        "label": Condition(torch.tensor([3])),
+        "text": Condition(torch.ones(1, 2, 4), torch.tensor([[True, False]])),
+    }
     ports = {"label": LABEL, "text": TEXT}
     one = nulled(both, ports, ("label",))
     assert one["label"].value.item() == 10 and torch.equal(one["text"].value, both["text"].value)

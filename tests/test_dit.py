@@ -129,8 +129,15 @@ def test_patches_fold_and_unfold(rank: int, patch: int) -> None:
 def test_a_new_network_predicts_exactly_nothing() -> None:
     with seeded(0):
         net = DiT(2, (2, 2), width=24, depth=2, heads=2, ports=PORTS)
-    out = net(draw(2, 2, 4, 6).float(), T, {k: Condition(c.value if c.value.dtype == torch.int64 else c.value.float(), c.mask)
-                                           for k, c in conditions(tuple(PORTS), (4, 6)).items()}, Context()).pred
+    out = net(
+        draw(2, 2, 4, 6).float(),
+        T,
+        {
+            k: Condition(c.value if c.value.dtype == torch.int64 else c.value.float(), c.mask)
+            for k, c in conditions(tuple(PORTS), (4, 6)).items()
+        },
+        Context(),
+    ).pred
     assert not out.any()
     with seeded(0):
         again = DiT(2, (2, 2), width=24, depth=2, heads=2, ports=PORTS)
@@ -166,7 +173,9 @@ def test_tokens_that_do_not_count_change_nothing(port: str) -> None:
     torch.testing.assert_close(one, out[:1], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("options", [{"norm": "rms"}, {"qk_norm": "rms"}, {"qk_norm": "layer"}, {"pos": "rope"}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"norm": "rms"}, {"qk_norm": "rms"}, {"qk_norm": "layer"}, {"pos": "rope"}], ids=str
+)
 def test_options_change_the_function_and_survive_config(options: dict[str, Any]) -> None:
     x = draw(2, 2, 4, 6)
     net = small(2, **options)
@@ -226,9 +235,9 @@ def test_times_it_cannot_take_are_refused_by_name() -> None:
 
 
 def test_a_size_the_patch_does_not_divide_is_refused_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="size of axis 'h': got 5; .*multiple of the patch 2; nearest: 4 or 6"):
+    with pytest.raises(InputError, match=r"size of axis 'h': got 5; .*multiple of the patch 2; nearest: 4 or 6"):
         call(small(2), draw(1, 2, 5, 4), T[:1])
-    with pytest.raises(InputError, match="size of axis 'w': got 1; .*nearest: 2"):
+    with pytest.raises(InputError, match=r"size of axis 'w': got 1; .*nearest: 2"):
         call(small(2), draw(1, 2, 4, 1), T[:1])
 
 

@@ -88,7 +88,7 @@ def test_outside_its_interval_guidance_is_one_conditional_call() -> None:
     # Two samples at two times: each is guided as it would be alone.
     value, _, rows = denoise(inside, t=torch.tensor([0.5, 0.7], dtype=torch.float64))
     torch.testing.assert_close(value, torch.cat([(X + 3 * L)[:1], (X + L)[1:]]))
-    value, _, rows = denoise(ClassifierFree(0.0, interval=(0.4, 0.6)), t=torch.tensor([0.5, 0.7], dtype=torch.float64))
+    value, _, _rows = denoise(ClassifierFree(0.0, interval=(0.4, 0.6)), t=torch.tensor([0.5, 0.7], dtype=torch.float64))
     torch.testing.assert_close(value, torch.cat([X[:1], (X + L)[1:]]))
     for bad in ((0.6, 0.4), (-0.1, 0.5), (0.5, 1.5)):
         with pytest.raises(InputError, match="guidance interval"):
@@ -96,7 +96,7 @@ def test_outside_its_interval_guidance_is_one_conditional_call() -> None:
 
 
 def test_a_network_without_a_null_cannot_be_guided() -> None:
-    with pytest.raises(InputError, match="condition 'label': .*use guidance 1"):
+    with pytest.raises(InputError, match=r"condition 'label': .*use guidance 1"):
         denoise(ClassifierFree(2.0), Affine(null=None))
     assert torch.equal(denoise(ClassifierFree(1.0), Affine(null=None))[0], X + L)
 

@@ -22,7 +22,10 @@ def test_the_bits_of_a_few_draws_never_change() -> None:
     bits = [f"{v:016x}" for v in uniforms(7, ("init",), 3).view(np.uint64)]
     assert bits == ["3fdeab1af020d6b9", "3fcabbf5dc017442", "3fbe49a50eb79804"]
     drawn = Keyed([7, -1]).draw("normal", ("init",), (3,)).numpy()
-    assert [[f"{v:08x}" for v in row] for row in drawn.view(np.uint32)] == [["3e9ebf53", "3f961a3e", "3e10f450"], ["3e865d78", "3f91dfca", "be452471"]]
+    assert [[f"{v:08x}" for v in row] for row in drawn.view(np.uint32)] == [
+        ["3e9ebf53", "3f961a3e", "3e10f450"],
+        ["3e865d78", "3f91dfca", "be452471"],
+    ]
     assert permutation(7, ("epoch", 0), 8).tolist() == [1, 3, 4, 6, 5, 2, 7, 0]
 
 
@@ -59,7 +62,7 @@ def test_uniforms_and_normals_have_their_moments() -> None:
     n = 200_000
     u = np.concatenate([uniforms(s, ("m",), n // 10) for s in range(10)])
     z = np.concatenate([normals(s, ("m",), n // 10) for s in range(10)])
-    assert 0 < u.min() and u.max() < 1
+    assert u.min() > 0 and u.max() < 1
     for k in range(1, 5):
         # E u^k = 1/(k+1), Var u^k = 1/(2k+1) - 1/(k+1)^2; E z^k = (k-1)!! for even k, Var z^k from E z^2k.
         assert abs((u**k).mean() - 1 / (k + 1)) < 4 * math.sqrt((1 / (2 * k + 1) - 1 / (k + 1) ** 2) / n)
@@ -74,7 +77,9 @@ def test_a_draw_takes_dtype_and_prefix_and_leaves_the_global_generators_alone() 
     exact = Keyed([3], dtype=torch.float64).draw("normal", ("a",), (5,))
     assert torch.equal(exact[0], torch.from_numpy(normals(3, ("a",), 5)))
     assert torch.equal(Keyed([3]).draw("normal", ("a",), (5,)), exact.float())
-    assert torch.equal(Keyed([3], prefix=("p", 1)).draw("uniform", ("a",), ()), torch.tensor(uniforms(3, ("p", 1, "a"), 1)).float())
+    assert torch.equal(
+        Keyed([3], prefix=("p", 1)).draw("uniform", ("a",), ()), torch.tensor(uniforms(3, ("p", 1, "a"), 1)).float()
+    )
     assert torch.equal(before[0], torch.get_rng_state()) and (before[1] == np.random.get_state()[1]).all()
 
 

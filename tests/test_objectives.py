@@ -51,7 +51,9 @@ def test_the_velocity_loss_is_least_at_the_exact_velocity(process: GaussianProce
     """E|v_hat - target|^2 = E Var + bias^2, so a constant error e adds e^2 and never less."""
     x0 = DATA.draw(NOISE)
     objective, exact = FlowMatching(process), AnalyticBackbone(DATA, process, "velocity")
-    at = {by: objective.loss("main", {"model": Off(exact, by)}, Batch(x0), NOISE).total.item() for by in (-0.2, 0.0, 0.2)}
+    at = {
+        by: objective.loss("main", {"model": Off(exact, by)}, Batch(x0), NOISE).total.item() for by in (-0.2, 0.0, 0.2)
+    }
     for by in (-0.2, 0.2):
         # The cross term 2 e E(v_hat - target) is zero up to the standard error of that mean.
         assert at[by] - at[0.0] == pytest.approx(0.04, abs=4 * 0.4 * (at[0.0] / N) ** 0.5)
@@ -99,7 +101,7 @@ def test_what_has_no_loss_is_refused() -> None:
         flow_loss(Denoised("x0", z, z, c), z, z)
     with pytest.raises(InputError, match="prediction: got velocity"):
         denoising_loss(TableProcess.named(), z, z, torch.zeros(1, dtype=torch.long), Denoised("velocity", z, z, c))
-    with pytest.raises(InputError, match="density: got 'logitnormal'.*did you mean 'logit_normal'"):
+    with pytest.raises(InputError, match=r"density: got 'logitnormal'.*did you mean 'logit_normal'"):
         density("logitnormal")
 
 
@@ -192,10 +194,15 @@ def test_gradients_reach_the_network_through_either_objective() -> None:
 
     x0 = DATA.draw(Keyed(range(8), dtype=torch.float64))
     table = TableProcess.named()
-    for objective, kind in ((FlowMatching(LinearFlow()), "velocity"), (Denoising(table, variance="fixed_small"), "epsilon")):
+    for objective, kind in (
+        (FlowMatching(LinearFlow()), "velocity"),
+        (Denoising(table, variance="fixed_small"), "epsilon"),
+    ):
         net = Line(kind)
         for step in range(2):
-            loss = objective.loss("main", {"model": net}, Batch(x0), Keyed(range(8), prefix=("s",), dtype=torch.float64))
+            loss = objective.loss(
+                "main", {"model": net}, Batch(x0), Keyed(range(8), prefix=("s",), dtype=torch.float64)
+            )
             (g,) = torch.autograd.grad(loss.total, net.weight)
             if step == 0:
                 first, net.weight.data = loss.total.item(), net.weight.data - 0.1 * g

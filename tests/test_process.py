@@ -57,7 +57,9 @@ def test_a_table_is_the_running_product_of_its_betas() -> None:
     process = TableProcess(torch.full((50,), b))
     levels = torch.arange(50)
     b = torch.full((), b).double()
-    torch.testing.assert_close(process.coeffs(process.at(levels)).alpha ** 2, (1 - b) ** (levels + 1), rtol=1e-13, atol=0)
+    torch.testing.assert_close(
+        process.coeffs(process.at(levels)).alpha ** 2, (1 - b) ** (levels + 1), rtol=1e-13, atol=0
+    )
     # Between levels alpha-bar is linear, and its derivative is that line's.
     t = process.at(torch.tensor([10.25]))
     low, high = (process.coeffs(process.at(torch.tensor([k]))).alpha ** 2 for k in (10, 11))
@@ -120,7 +122,7 @@ def test_respacing_keeps_that_many_rising_levels(steps: int, count: int) -> None
             respace(steps, str(count))
         return
     kept = respace(steps, str(count))
-    assert len(kept) == count and kept == sorted(set(kept)) and 0 <= kept[0] and kept[-1] < steps
+    assert len(kept) == count and kept == sorted(set(kept)) and kept[0] >= 0 and kept[-1] < steps
     if count > 1:
         assert (kept[0], kept[-1]) == (0, steps - 1)
 
@@ -179,7 +181,9 @@ def test_the_last_transition_has_a_finite_log_variance() -> None:
         from gencore.denoised import Denoised
 
         z = torch.zeros(3, 1)
-        log_variance("learned_range", here, neighbour, Denoised("epsilon", z, z, process.coeffs(process.at(torch.arange(3)))))
+        log_variance(
+            "learned_range", here, neighbour, Denoised("epsilon", z, z, process.coeffs(process.at(torch.arange(3))))
+        )
 
 
 def test_unusable_tables_are_refused() -> None:

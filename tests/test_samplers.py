@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -74,7 +75,12 @@ def test_the_order_survives_joint_cells_and_other_kinds() -> None:
     noise, process = Keyed(range(6), dtype=torch.float64), TrigFlow()
     x = noise.draw("normal", ("x",), data.shape)
     exact = solve(RungeKutta("rk4"), process, data, noise, times=uniform(100, 0.9, 0.1), x=x)
-    for sampler, kind in ((DDIM(), "epsilon"), (heun(), "velocity"), (DPMSolver("2M"), "v"), (DPMSolver("2S"), "score")):
+    for sampler, kind in (
+        (DDIM(), "epsilon"),
+        (heun(), "velocity"),
+        (DPMSolver("2M"), "v"),
+        (DPMSolver("2S"), "score"),
+    ):
         gaps = []
         for n in (20, 60):
             got = solve(sampler, process, data, noise, times=uniform(n, 0.9, 0.1), x=x, kind=kind)
@@ -84,7 +90,9 @@ def test_the_order_survives_joint_cells_and_other_kinds() -> None:
 
 def test_dpm_solver_of_order_one_is_ddim() -> None:
     noise = Keyed(range(4), dtype=torch.float64)
-    runs = [solve(s, TrigFlow(), SAMPLES, noise, times=uniform(9)) for s in (DPMSolver(order=1), DPMSolver("2S", 1), DDIM())]
+    runs = [
+        solve(s, TrigFlow(), SAMPLES, noise, times=uniform(9)) for s in (DPMSolver(order=1), DPMSolver("2S", 1), DDIM())
+    ]
     for run in runs:
         torch.testing.assert_close(run, runs[-1], rtol=0, atol=1e-12)
 
@@ -216,7 +224,7 @@ def test_ddim_inverts_itself_to_first_order() -> None:
         code = solve(DDIM(), process, SAMPLES, noise, times=uniform(n, 0.02, 0.98), x=x0)
         back = solve(DDIM(), process, SAMPLES, noise, times=uniform(n, 0.98, 0.02), x=code)
         gaps.append((back - x0).abs().max().item())
-    assert gaps[0] < 0.15 and [a / b for a, b in zip(gaps, gaps[1:], strict=False)] == pytest.approx([2, 2], abs=0.5)
+    assert gaps[0] < 0.15 and [a / b for a, b in itertools.pairwise(gaps)] == pytest.approx([2, 2], abs=0.5)
 
 
 # ---- times of a cell's own
@@ -270,7 +278,9 @@ def test_every_sampler_of_the_core_passes_the_public_check() -> None:
         check_sampler(sampler)
 
 
-@pytest.mark.parametrize("sampler", [DDIM(eta=1.0), DPMSolver("2S"), StochasticInterpolant("heun"), RungeKutta("rk4")], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [DDIM(eta=1.0), DPMSolver("2S"), StochasticInterpolant("heun"), RungeKutta("rk4")], ids=str
+)
 def test_variants_pass_the_public_check(sampler: Sampler) -> None:
     check_sampler(sampler)
 

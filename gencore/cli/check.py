@@ -19,7 +19,9 @@ def add_arguments(parser: Parser) -> None:
     """Declare the options of ``gencore check``."""
     parser.description = "Check what must hold for every modality, on this one; exit 1 if something does not."
     parser.add_argument("modality", nargs="?", help="name of an installed modality")
-    parser.add_argument("--model", help="folder or hub id (default: the packaged one, else the preset 'tiny' untrained)")
+    parser.add_argument(
+        "--model", help="folder or hub id (default: the packaged one, else the preset 'tiny' untrained)"
+    )
     parser.add_argument("--only", action="append", default=[], metavar="ID", help="only this check; may be repeated")
     parser.add_argument("--list", action="store_true", help="every check and why it exists")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

@@ -40,7 +40,7 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(features, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(time_features(t, self.features, shift=self.shift).to(self.mlp[0].weight.dtype))
+        return self.mlp(time_features(t, self.features, shift=self.shift).to(next(self.mlp.parameters()).dtype))
 
 
 def sincos_1d(positions: Tensor, dim: int) -> Tensor:

@@ -138,7 +138,9 @@ def _resumes(sampler: Sampler) -> None:
         steps.append(step)
         kept.append(step.x.clone())
     for step in steps[:-1]:
-        *_, last = walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), state=step.state, variance=-1.0)
+        *_, last = walk(
+            sampler, process, SAMPLES, noise, times=_grid(sampler, process), state=step.state, variance=-1.0
+        )
         if not torch.equal(last.x, steps[-1].x):
             raise CheckFailed(f"continuing after step {step.index} ends elsewhere than the straight run")
 
@@ -149,7 +151,9 @@ def _repeats(sampler: Sampler) -> None:
     alone = solve(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0)
     for a, b in zip(*runs, strict=True):
         if not torch.equal(a.x, b.x):
-            raise CheckFailed(f"two equal runs taken in turns differ at step {a.index}: something is kept in the sampler")
+            raise CheckFailed(
+                f"two equal runs taken in turns differ at step {a.index}: something is kept in the sampler"
+            )
     if not torch.equal(a.x, alone):
         raise CheckFailed("the same call twice gives two results")
 

@@ -96,7 +96,7 @@ def _global_seed(seed: int) -> Iterator:
 
     kept = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
     random.seed(seed)
-    numpy.random.seed(seed)  # noqa: NPY002
+    numpy.random.seed(seed)
     torch.manual_seed(seed)
     before = _states()
     try:
@@ -175,7 +175,9 @@ def resumed_stream_equals_the_straight_one(subject: Subject) -> None:
         for step in steps[:-1]:
             *_, last = stream(denoise, asked.sampler, asked.spec, asked.times, noise, state=step.state)
             if not torch.equal(last.x, steps[-1].x):
-                raise CheckFailed(f"with {name}, continuing after step {step.index} ends elsewhere than the straight run")
+                raise CheckFailed(
+                    f"with {name}, continuing after step {step.index} ends elsewhere than the straight run"
+                )
 
 
 def _word_of(subject: Subject, i: int) -> dict[str, object]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gencore.errors import GencoreError, InputError
+from gencore.errors import GencoreError
 from gencore.loading import load
 from gencore.models import CONFIG, WEIGHTS
 from gencore.testing.conformance.subject import Subject

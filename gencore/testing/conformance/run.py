@@ -102,7 +102,9 @@ def run_check(check: Check, subject: Subject) -> Result:
     if reason:
         passed = status == "passed"
         status = "failed" if passed else "expected"
-        cause = f"declared an expected failure ({reason}), but it passes: take it out of the manifest" if passed else reason
+        cause = (
+            f"declared an expected failure ({reason}), but it passes: take it out of the manifest" if passed else reason
+        )
     return Result(name, status, cause, where, perf_counter() - started)  # type: ignore[arg-type]
 
 

@@ -32,7 +32,9 @@ def one_step_lowers_the_loss(subject: Subject) -> None:
     training, batch = subject.training(), subject.batch()
     net = training.pipeline.backbone.train()
     before = _loss(training, batch)
-    require(before.ndim == 0 and bool(torch.isfinite(before)), f"the loss is {before.detach().tolist()}, no finite number")
+    require(
+        before.ndim == 0 and bool(torch.isfinite(before)), f"the loss is {before.detach().tolist()}, no finite number"
+    )
     require(torch.equal(_loss(training, batch), before), "the same batch and noise give two losses")
     weights = [p for p in net.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(before, weights, allow_unused=True)
@@ -76,7 +78,9 @@ def resumed_training_equals_the_uninterrupted(subject: Subject) -> None:
             state = training.pipeline.backbone.state_dict()
         ends.append(state)
     moved = [name for name in ends[0] if not torch.equal(ends[0][name], ends[1][name])]
-    require(not moved, f"after a stop and a resume {len(moved)} of {len(ends[0])} weights differ: {', '.join(moved[:3])}")
+    require(
+        not moved, f"after a stop and a resume {len(moved)} of {len(ends[0])} weights differ: {', '.join(moved[:3])}"
+    )
     start = subject.pipe.backbone.state_dict()
     if all(torch.equal(ends[0][name], start[name]) for name in start):
         raise CheckFailed("two steps of training change no weight")
