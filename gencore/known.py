@@ -48,7 +48,9 @@ class Known:
         except RuntimeError:
             fits = False
         if not fits:
-            raise InputError("mask", f"shape {tuple(self.mask.shape)}", f"one that broadcasts to {tuple(self.value.shape)}")
+            raise InputError(
+                "mask", f"shape {tuple(self.mask.shape)}", f"one that broadcasts to {tuple(self.value.shape)}"
+            )
         if not bool(torch.isfinite(self.value).all()):
             raise InputError("known", "a value that is not finite", "finite cells")
 

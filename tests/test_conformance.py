@@ -172,8 +172,9 @@ def test_pytest_runs_each_check_of_an_installed_modality(tmp_path: Path) -> None
     """The same checks on a real modality, in a project without a test of its own."""
     pipe = tiny_pipeline()
     pipe.save_pretrained(tmp_path / "model")
-    done = pytest_run(tmp_path, "--gencore-modality", pipe.modality.name, "--gencore-model", str(tmp_path / "model"), "-v",
-                      "-k", "not (resumed and training)")  # fmt: skip
+    name, model = pipe.modality.name, str(tmp_path / "model")
+    rest = ("-v", "-k", "not (resumed and training)")
+    done = pytest_run(tmp_path, "--gencore-modality", name, "--gencore-model", model, *rest)
     assert done.returncode == 0, done.stdout
     for check in CHECKS:
         if check != "resumed-training-equals-the-uninterrupted":

@@ -86,9 +86,9 @@ def test_outside_its_interval_guidance_is_one_conditional_call() -> None:
     assert denoise(inside)[2] == [4] and denoise(outside)[2] == [2]
     torch.testing.assert_close(denoise(outside)[0], X + L)
     # Two samples at two times: each is guided as it would be alone.
-    value, _, rows = denoise(inside, t=torch.tensor([0.5, 0.7], dtype=torch.float64))
+    value, _, _ = denoise(inside, t=torch.tensor([0.5, 0.7], dtype=torch.float64))
     torch.testing.assert_close(value, torch.cat([(X + 3 * L)[:1], (X + L)[1:]]))
-    value, _, _rows = denoise(ClassifierFree(0.0, interval=(0.4, 0.6)), t=torch.tensor([0.5, 0.7], dtype=torch.float64))
+    value, _, _ = denoise(ClassifierFree(0.0, interval=(0.4, 0.6)), t=torch.tensor([0.5, 0.7], dtype=torch.float64))
     torch.testing.assert_close(value, torch.cat([X[:1], (X + L)[1:]]))
     for bad in ((0.6, 0.4), (-0.1, 0.5), (0.5, 1.5)):
         with pytest.raises(InputError, match="guidance interval"):

@@ -61,7 +61,7 @@ def test_an_ode_solver_has_the_order_it_declares(sampler: Sampler, process: Gaus
 
 
 def test_the_tables_are_consistent() -> None:
-    """Row sums are the nodes and the weights integrate polynomials up to the order (Butcher's simplifying conditions)."""
+    """Row sums are the nodes, and the weights integrate polynomials up to the order (Butcher's conditions)."""
     for tableau in TABLEAUX.values():
         assert [sum(row) for row in tableau.a] == pytest.approx(list(tableau.c))
         for k in range(tableau.order):

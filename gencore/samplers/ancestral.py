@@ -1,6 +1,6 @@
 """Ancestral sampling of a Gaussian process (DDPM, arXiv:2006.11239), for any list of times.
 
-    x_s = posterior mean(x_0, x_t) + exp(log variance / 2) z,    no noise in the last step
+x_s = posterior mean(x_0, x_t) + exp(log variance / 2) z,    no noise in the last step
 """
 
 from __future__ import annotations

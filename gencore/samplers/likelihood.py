@@ -28,8 +28,17 @@ class Likelihood(NamedTuple):
     calls: int
 
 
-def log_likelihood(denoise: Denoiser, x0: Tensor, noise: Noise, *, interval: tuple[float, float] = (0.0, 1.0),
-                   rtol: float = 1e-3, atol: float = 1e-6, norm: Norm = "sample", max_steps: int = 1000) -> Likelihood:  # fmt: skip
+def log_likelihood(
+    denoise: Denoiser,
+    x0: Tensor,
+    noise: Noise,
+    *,
+    interval: tuple[float, float] = (0.0, 1.0),
+    rtol: float = 1e-3,
+    atol: float = 1e-6,
+    norm: Norm = "sample",
+    max_steps: int = 1000,
+) -> Likelihood:
     """log p of data.
 
     Args:

@@ -1,6 +1,6 @@
 """Explicit Runge-Kutta methods on the probability-flow ODE dx/dt = velocity: each is a table.
 
-    k_j = v(x + h sum_l a_jl k_l, t + c_j h),    x <- x + h sum_j b_j k_j,    h = s - t < 0
+k_j = v(x + h sum_l a_jl k_l, t + c_j h),    x <- x + h sum_j b_j k_j,    h = s - t < 0
 """
 
 from __future__ import annotations

@@ -37,8 +37,9 @@ class Silent:
         return self._noise.draw(kind, key, shape)
 
 
-def walk(sampler: Sampler, process: GaussianProcess, data: Mixture, noise: Noise, *, times: Tensor, x: Tensor | None = None,
-         kind: PredictionKind = "x0", variance: float | None = None, **options: Any) -> Iterator[Step]:  # fmt: skip
+def walk(sampler: Sampler, process: GaussianProcess, data: Mixture, noise: Noise, *, times: Tensor,
+         x: Tensor | None = None, kind: PredictionKind = "x0", variance: float | None = None,
+         **options: Any) -> Iterator[Step]:  # fmt: skip
     """Sample `data` with its exact network in float64, step by step.
 
     Args:
@@ -59,8 +60,9 @@ def solve(sampler: Sampler, process: GaussianProcess, data: Mixture, noise: Nois
     return last.x
 
 
-def errors(sampler: Sampler, process: GaussianProcess, data: Mixture = SAMPLES, *, steps: Sequence[int] = (16, 32, 64),
-           span: tuple[float, float] = (0.9, 0.1), batch: int = 32, kind: PredictionKind = "x0") -> list[float]:  # fmt: skip
+def errors(sampler: Sampler, process: GaussianProcess, data: Mixture = SAMPLES, *,
+           steps: Sequence[int] = (16, 32, 64), span: tuple[float, float] = (0.9, 0.1), batch: int = 32,
+           kind: PredictionKind = "x0") -> list[float]:  # fmt: skip
     """Root mean square distance to the exact solution of the probability-flow ODE, for each number of steps.
 
     Args:

@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    for name in config.getoption("--gencore-modality"):
+    for name in config.getoption("--gencore-modality") or ():
         items.extend(_checks(session, name))
 
 
@@ -43,8 +43,9 @@ def _checks(session: pytest.Session, name: str) -> Iterator[pytest.Item]:
     except GencoreError as fault:
         raise pytest.UsageError(f"--gencore-modality {name}: {fault}") from fault
     for check in CHECKS:
-        yield CheckItem.from_parent(session, name=f"{name}[{check}]", nodeid=f"gencore::{name}::{check}", subject=subject,
-                                    check=check)  # fmt: skip
+        yield CheckItem.from_parent(
+            session, name=f"{name}[{check}]", nodeid=f"gencore::{name}::{check}", subject=subject, check=check
+        )
 
 
 class CheckItem(pytest.Item):

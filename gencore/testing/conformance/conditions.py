@@ -78,8 +78,8 @@ def _given(subject: Subject) -> tuple[Tensor, Tensor]:
 
 
 def given_cells_come_back_bit_for_bit(subject: Subject) -> None:
-    """In-painting, prefixes, prompts and history are one promise: what is given comes back as it was, with every sampler
-    the modality offers and every way to tell the network; data too, where the tokenizer is exact."""
+    """In-painting, prefixes, prompts and history are one promise: what is given comes back as it was, with every
+    sampler the modality offers and every way to tell the network; data too, where the tokenizer is exact."""
     pipe, (data, mask) = subject.pipe, _given(subject)
     known = pipe.modality.known(data, pipe)
     value = pipe.tokenizer.encode(known).value

@@ -6,6 +6,7 @@ import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +29,8 @@ def same_seed_same_bytes(subject: Subject) -> None:
 
 
 def saved_model_gives_the_same_bytes(subject: Subject) -> None:
-    """What is saved is the whole model: loaded again it has the same hash and configuration and makes the same bytes."""
+    """What is saved is the whole model: loaded again it has the same hash and configuration, and makes the same
+    bytes."""
     folder = subject.pipe.save_pretrained(subject.folder / "saved")
     again = load(subject.name, folder, device="cpu", dtype=str(subject.pipe.dtype).removeprefix("torch."))
     require(again.hash() == subject.pipe.hash(), "the hash of the weights changes by saving and loading")
@@ -38,7 +40,8 @@ def saved_model_gives_the_same_bytes(subject: Subject) -> None:
 
 
 def different_seeds_differ(subject: Subject) -> None:
-    """Samples of one batch are all different, and so are those of other seeds: two equal ones mean a seed is ignored."""
+    """Samples of one batch are all different, and so are those of other seeds: two equal ones mean that a seed is
+    ignored."""
     words = {name: [v[0]] * 3 if isinstance(v, list) and len(v) == 3 else v for name, v in subject.words(3).items()}
     *_, one = subject.pipe.stream(**{**words, "seed": SEED, "steps": 3})
     *_, two = subject.pipe.stream(**{**words, "seed": SEED + 100, "steps": 3})
@@ -180,7 +183,7 @@ def resumed_stream_equals_the_straight_one(subject: Subject) -> None:
                 )
 
 
-def _word_of(subject: Subject, i: int) -> dict[str, object]:
+def _word_of(subject: Subject, i: int) -> dict[str, Any]:
     """The words of the i-th of three samples."""
     words = {k: v for k, v in subject.words(3).items() if k != "n"}
     return {k: [v[i]] if isinstance(v, list | tuple) and len(v) == 3 else v for k, v in words.items()} | {"n": 1}

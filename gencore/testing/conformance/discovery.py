@@ -19,42 +19,12 @@ from gencore.installed import GROUP
 from gencore.testing.conformance.subject import Subject
 from gencore.testing.failures import CheckFailed, Skipped, require
 
-HEAVY = frozenset(
-    [
-        "accelerate",
-        "av",
-        "cv2",
-        "datasets",
-        "diffusers",
-        "gymnasium",
-        "h5py",
-        "imageio",
-        "jax",
-        "lightning",
-        "matplotlib",
-        "moviepy",
-        "numba",
-        "open3d",
-        "pandas",
-        "pytorch_lightning",
-        "scipy",
-        "sentencepiece",
-        "skimage",
-        "sklearn",
-        "soundfile",
-        "tensorboard",
-        "tensorflow",
-        "timm",
-        "torchaudio",
-        "torchcodec",
-        "torchmetrics",
-        "torchvision",
-        "transformers",
-        "trimesh",
-        "wandb",
-        "webdataset",
-    ]
-)
+HEAVY = frozenset({
+    "accelerate", "av", "cv2", "datasets", "diffusers", "gymnasium", "h5py", "imageio", "jax", "lightning",
+    "matplotlib", "moviepy", "numba", "open3d", "pandas", "pytorch_lightning", "scipy", "sentencepiece",
+    "skimage", "sklearn", "soundfile", "tensorboard", "tensorflow", "timm", "torchaudio", "torchcodec",
+    "torchmetrics", "torchvision", "transformers", "trimesh", "wandb", "webdataset",
+})  # fmt: skip
 """Packages that take long to import and that only some functions need; they belong inside those."""
 
 
@@ -78,8 +48,8 @@ def listing_imports_no_implementation(subject: Subject) -> None:
 
 
 def loading_imports_nothing_heavy(subject: Subject) -> None:
-    """Loading a modality takes torch and what every run needs; libraries for single functions (readers, metrics, codecs,
-    training) are imported inside those, or everyone waits for them."""
+    """Loading a modality takes torch and what every run needs; libraries for single functions (readers, metrics,
+    codecs, training) are imported inside those, or everyone waits for them."""
     loaded = _modules(
         "from importlib import import_module\nimport gencore.pipeline\n"
         f"module, _, name = {_target(subject)!r}.partition(':')\ngetattr(import_module(module), name)()"
@@ -116,7 +86,7 @@ def options_and_words_agree(subject: Subject) -> None:
 
 
 def docstring_examples_run(subject: Subject) -> None:
-    """An example that does not run misleads at the moment it is needed: those of every module of the package are tried."""
+    """An example that does not run misleads at the moment it is needed: those of every module are tried."""
     failed, tried = [], 0
     for module in _package(subject):
         runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)

@@ -55,7 +55,12 @@ def values_out_of_range_are_refused(subject: Subject) -> None:
         refused(f"{name}={options[name]!r}", lambda asked=asked: subject.pipe.generate(**asked), name)
     for word in subject.pipe.conditioner.words:
         if word in subject.words():
-            refused(f"{word} given as an object", lambda w=word: subject.generate(**{w: object()}), word)
+            refused(f"{word} given as an object", lambda w=word: _with_object(subject, w), word)
+
+
+def _with_object(subject: Subject, word: str) -> Any:
+    options: dict[str, Any] = {word: object()}
+    return subject.generate(**options)
 
 
 def unusable_given_data_are_refused(subject: Subject) -> None:
@@ -158,7 +163,7 @@ def pickled_code_never_runs(subject: Subject) -> None:
 
 
 CHECKS = (
-    unknown_words_are_refused, values_out_of_range_are_refused, unusable_given_data_are_refused, nan_weights_are_refused,
-    truncated_checkpoints_are_refused, missing_and_extra_tensors_are_refused, unknown_configuration_is_refused,
-    pickled_code_never_runs,
+    unknown_words_are_refused, values_out_of_range_are_refused, unusable_given_data_are_refused,
+    nan_weights_are_refused, truncated_checkpoints_are_refused, missing_and_extra_tensors_are_refused,
+    unknown_configuration_is_refused, pickled_code_never_runs,
 )  # fmt: skip

@@ -19,7 +19,8 @@ diffusers = pytest.importorskip("diffusers", reason="the SD autoencoder needs di
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     vae = diffusers.AutoencoderKL(
-        block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 8), down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
         latent_channels=4, norm_num_groups=4, scaling_factor=0.5,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("vae")

@@ -62,7 +62,9 @@ class SDVAE(Tokenizer):
         try:
             loaded = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
         except (OSError, ValueError, RuntimeError) as fault:
-            raise CheckpointError("vae", f"{folder} ({str(fault).splitlines()[0]})", "a diffusers AutoencoderKL folder") from fault
+            raise CheckpointError(
+                "vae", f"{folder} ({str(fault).splitlines()[0]})", "a diffusers AutoencoderKL folder"
+            ) from fault
         tokenizer = cls(dict(loaded.config), size, **options)
         tokenizer.load(loaded.state_dict())
         return tokenizer
@@ -76,7 +78,9 @@ class SDVAE(Tokenizer):
         fold = self.facts.multiple
         for name, n in (("height", height), ("width", width)):
             if n % fold:
-                raise InputError(name, n, f"a multiple of {fold}", f"nearest: {n // fold * fold} or {(n // fold + 1) * fold}")
+                raise InputError(
+                    name, n, f"a multiple of {fold}", f"nearest: {n // fold * fold} or {(n // fold + 1) * fold}"
+                )
         channels = int(self.vae.get("latent_channels", 4))
         return LatentSpec("b c h w", (channels, height // fold, width // fold), time_axes=("h", "w"))
 
@@ -110,4 +114,6 @@ class SDVAE(Tokenizer):
         try:
             self.net.load_state_dict(dict(tensors))
         except RuntimeError as fault:
-            raise CheckpointError("vae", " ".join(str(fault).split())[:200], "the weights of this configuration") from fault
+            raise CheckpointError(
+                "vae", " ".join(str(fault).split())[:200], "the weights of this configuration"
+            ) from fault
