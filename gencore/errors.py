@@ -47,7 +47,7 @@ class MissingDependency(GencoreError, ImportError):
     """An optional package is absent; the text names the extra that installs it."""
 
     def __init__(self, package: str, purpose: str, install: str) -> None:
-        super().__init__(f"{package}: not installed, needed for {purpose}; pip install \"{install}\"")
+        super().__init__(f'{package}: not installed, needed for {purpose}; pip install "{install}"')
         self.package, self.install = package, install
 
 

@@ -1,9 +1,9 @@
 """Flow matching and interpolants (arXiv:2209.03003, 2303.08797; weights of SiT, arXiv:2401.08740).
 
-    velocity:  || v_hat - (alpha' x_0 + sigma' eps) ||^2
-    epsilon:   w || eps_hat - eps ||^2            score:  w || sigma s_hat + eps ||^2
-    w = 1,  "velocity": (lambda / sigma)^2,  "likelihood": lambda / sigma^2
-    lambda = sigma (sigma' - r sigma),  r = alpha' / alpha
+velocity:  || v_hat - (alpha' x_0 + sigma' eps) ||^2
+epsilon:   w || eps_hat - eps ||^2            score:  w || sigma s_hat + eps ||^2
+w = 1,  "velocity": (lambda / sigma)^2,  "likelihood": lambda / sigma^2
+lambda = sigma (sigma' - r sigma),  r = alpha' / alpha
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
-    for name in config.getoption("--gencore-modality") or ():
+    names: list[str] = config.getoption("--gencore-modality") or []
+    for name in names:
         items.extend(_checks(session, name))
 
 

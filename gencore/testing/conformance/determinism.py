@@ -70,7 +70,9 @@ def noise_alone_equals_noise_in_a_batch(subject: Subject) -> None:
 def sample_alone_equals_sample_in_a_batch(subject: Subject) -> None:
     """A sample is the same alone and in any batch up to rounding (1e-5), with every sampler, stochastic ones too.
     Guidance multiplies the rounding of two predictions, so a guided run may differ ten times as much."""
-    runs = {name: (sampler, 1.0, CLOSE) for name, sampler in subject.tried_samplers().items()}
+    runs: dict[str, tuple[Any, float | None, float]] = {
+        name: (sampler, 1.0, CLOSE) for name, sampler in subject.tried_samplers().items()
+    }
     runs["the default sampler and guidance"] = None, None, 10 * CLOSE
     for name, (sampler, guidance, close) in runs.items():
         batch = subject.generate(3, sampler=sampler, guidance=guidance).tensor

@@ -51,7 +51,7 @@ def values_out_of_range_are_refused(subject: Subject) -> None:
         "seed": {"seed": [1, 2, 3, 4, 5]}, "batch": {"batch": 0},
     }  # fmt: skip
     for name, options in cases.items():
-        asked = {**subject.words(), "seed": 1, "steps": 1, **options}
+        asked: dict[str, Any] = {**subject.words(), "seed": 1, "steps": 1, **options}
         refused(f"{name}={options[name]!r}", lambda asked=asked: subject.pipe.generate(**asked), name)
     for word in subject.pipe.conditioner.words:
         if word in subject.words():

@@ -13,7 +13,13 @@ manifest = Manifest(
         "preset": {"beats": "gencore_ecg.presets:beats", "tiny": "gencore_ecg.presets:tiny"},
     },
     options=(
-        Option(name="label", type="str", many=True, help="the beat in the middle; one, or one a sample", range="narrow or wide"),
+        Option(
+            name="label",
+            type="str",
+            many=True,
+            help="the beat in the middle; one, or one a sample",
+            range="narrow or wide",
+        ),
         Option(name="known", type="path", help="table whose first column, in mV, is kept where the mask is 0"),
         Option(name="mask", type="path", help="table of one column: 1 = made anew, 0 = kept"),
     ),

@@ -83,7 +83,8 @@ def spectra(strips: Strips) -> NDArray[np.float64]:
 def interval_distance(a: Strips, b: Strips) -> float:
     """Wasserstein-1 distance in ms between the times from beat to beat within the strips of `a` and of `b`."""
     levels = (np.arange(200) + 0.5) / 200
-    first, second = (np.quantile(times, levels) if len(times) else np.zeros(200) for times in (intervals(a), intervals(b)))
+    both = (intervals(a), intervals(b))
+    first, second = (np.quantile(times, levels) if len(times) else np.zeros(200) for times in both)
     return float(np.abs(first - second).mean())
 
 

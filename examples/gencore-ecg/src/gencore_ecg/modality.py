@@ -111,10 +111,9 @@ class Ecg(Modality):
 
     def html(self, path: Path) -> str:
         """The strips as lines."""
-        lines = "".join(
-            f'<polyline fill="none" stroke="#222" points="{" ".join(f"{x},{60 * i + 40 - 20 * y:.1f}" for x, y in enumerate(strip))}"/>'
-            for i, strip in enumerate(_columns(path, "file").tolist())
-        )
+        strips = _columns(path, "file").tolist()
+        paths = [" ".join(f"{x},{60 * i + 40 - 20 * y:.1f}" for x, y in enumerate(s)) for i, s in enumerate(strips)]
+        lines = "".join(f'<polyline fill="none" stroke="#222" points="{points}"/>' for points in paths)
         return f'<svg viewBox="0 0 {LENGTH} {60 * lines.count("<")}" width="640">{lines}</svg>'
 
 
