@@ -48,8 +48,12 @@ def gain(data: Tensor, noise: Noise) -> Tensor:
 def _training(net: DiT, data: Windows, steps: int, batch: int, seed: int) -> Training:
     process = LinearFlow(Clock(scale=1000.0))
     pipeline = Pipeline(
-        modality="ecg", tokenizer=Millivolts(LENGTH, multiple=PATCH),
-        conditioner=Labels(len(data.classes), data.classes), backbone=net, process=process, defaults=Defaults(sampler="dpmpp", steps=25),
+        modality="ecg",
+        tokenizer=Millivolts(LENGTH, multiple=PATCH),
+        conditioner=Labels(len(data.classes), data.classes),
+        backbone=net,
+        process=process,
+        defaults=Defaults(sampler="dpmpp", steps=25),
         card={"title": "two seconds of one person's electrocardiogram", "licence": "weights Apache-2.0"},
     )  # fmt: skip
     return Training(
