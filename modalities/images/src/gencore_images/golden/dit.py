@@ -98,7 +98,7 @@ def clipped(net: DiT, meta: Mapping[str, Any], io: Mapping[str, Tensor]) -> Got:
         got[f"{name}.clip0"] = tables.inverted(process, d, level)
         got[f"{name}.clip1"] = tables.inverted(process, d.clamp_x0(-1, 1), level)
     got |= tables.bound(net, process, io["x0"], y, io["bpd.noise"], 1.0)
-    return Got(got, inputs=("x0", "z", "y", "*.noise"), floors={"*.pred_xstart": tables.AMPLIFIED})
+    return Got(got, inputs=("x0", "z", "y", "*.noise"))
 
 
 def toy(meta: Mapping[str, Any], io: Mapping[str, Tensor]) -> Got:

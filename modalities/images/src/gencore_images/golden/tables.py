@@ -23,7 +23,7 @@ from gencore.samplers.ddim import ddim_update
 from gencore.testing.cases import Got
 from gencore_images.golden.networks import label, reading
 
-AMPLIFIED = (5e-3, "1/alpha multiplies the network's own rounding by up to 157, and exp() differs between processors")
+AMPLIFIED = (1e-3, "1/alpha multiplies the network's own rounding by up to 157; the recorded case says so too")
 KINDS: dict[str, PredictionKind] = {"eps": "epsilon", "xstart": "x0"}
 
 
@@ -85,7 +85,7 @@ def losses(net: DiT, meta: Mapping[str, Any], io: Mapping[str, Tensor]) -> Got:
                 case [kind, variance, loss, term]:
                     d = _read(net, process, x_t, level, y, KINDS[kind], variance)
                     got[key] = denoising_loss(process, x0, eps, level, d, variance=variance, loss=loss)[term]  # type: ignore[arg-type]
-    return Got(got, inputs=("x0", "y", "*.t", "*.eps"), floors={"*.clip1.pred_xstart": AMPLIFIED}, facts=facts)
+    return Got(got, inputs=("x0", "y", "*.t", "*.eps"), facts=facts)
 
 
 @torch.no_grad()
