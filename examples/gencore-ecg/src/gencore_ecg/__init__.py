@@ -1,1 +1,0 @@
-"""The modality ecg for gencore."""
