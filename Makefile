@@ -36,7 +36,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-acceptance: $(STAMP)
+acceptance: docs
 	$(BIN)/python -m pytest -q -m acceptance
 
 bench: $(STAMP)

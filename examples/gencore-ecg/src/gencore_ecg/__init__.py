@@ -1,0 +1,1 @@
+"""The modality ecg for gencore."""
