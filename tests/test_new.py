@@ -64,15 +64,42 @@ def test_an_existing_folder_is_left_alone_without_force(
     assert sorted(told["files"]) == sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_trains_generates_and_reproduces_at_once(site: Any, kind: str) -> None:
-    for path, text in render("drums", kind).items():
+def install(site: Any, name: str, kind: str) -> None:
+    """Put what `render` gives where `site` finds it, as pip would."""
+    module = f"gencore_{name}"
+    for path, text in render(name, kind).items():
         if path.startswith("src/"):
             target = site.folder / path.removeprefix("src/")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text)
+    site.install(f"gencore-{name}", entry=f"{name} = {module}.manifest:manifest")
+
+
+def test_a_new_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*names: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gencore.cli.new.os.rename", full)
+    assert main(["new", "drums", "-o", str(tmp_path / "x"), "--quiet"]) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_packages_may_call_their_presets_alike(site: Any) -> None:
+    install(site, "drums", "continuous")
+    install(site, "tiles", "discrete")
+    code = (
+        "from gencore.training.setup import Setup, prepare;"
+        "print(*(prepare(Setup(modality=m)).data.describe() for m in ('drums', 'tiles')))"
+    )
+    done = site.run("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "signals of 1 x 64" in done.stdout and "grids of 8 x 8" in done.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_package_trains_generates_and_reproduces_at_once(site: Any, kind: str) -> None:
+    install(site, "drums", kind)
     output = "out.txt" if kind == "discrete" else "out.csv"
-    site.install("gencore-drums", entry="drums = gencore_drums.manifest:manifest")
     for words in (
         ("train", "drums", "--steps", "4", "-o", "run", "--quiet"),
         ("generate", "drums", "--model", "run", "--seed", "0", "--steps", "2", "-o", output, "--quiet"),

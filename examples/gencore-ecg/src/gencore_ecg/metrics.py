@@ -1,4 +1,4 @@
-"""How good generated strips are: three plain measures, the same for real strips and for a Gaussian of each class.
+"""How good generated strips are: four plain measures, the same for real strips and for a Gaussian of each class.
 
 Strips are (n, LENGTH) float in mV.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Strips = NDArray[np.floating]
 
-BANDS = 16
+_AROUND = 12
 
 
 def evaluate(pipe: Pipeline, data: Windows, *, n: int, seed: int = 0, train: Windows | None = None,
@@ -35,8 +35,9 @@ def evaluate(pipe: Pipeline, data: Windows, *, n: int, seed: int = 0, train: Win
 
     Returns:
         for each of ``model``, ``real`` (from `train`), ``gaussian``: ``middle_*``, the share whose middle beat is as
-        wide as asked for; ``frechet_*`` of log spectra; ``interval_*``, the distance in ms between the distributions of
-        times from beat to beat.  ``copied_model``: share nearer to a training window than all but 1 % of `data` are.
+        wide as asked for; ``shape_*`` and ``spectrum_*``, Frechet distances of `beat_shapes` and of `spectra`;
+        ``interval_*``, the distance in ms between the distributions of times from beat to beat.  ``copied_model``:
+        share nearer to a training window than all but 1 % of `data` are.
 
     Raises:
         InputError: fewer than two strips, or more than `train` has windows.
@@ -56,10 +57,13 @@ def evaluate(pipe: Pipeline, data: Windows, *, n: int, seed: int = 0, train: Win
         "real": (real[pick], [train.labels[i] for i in pick]),
         "gaussian": (gaussian(real, train.labels, asked, seed), asked),
     }
-    figures: dict[str, Any] = {"extractor": f"log-spectrum{BANDS}", "samples": n, "reference": len(held_out)}
+    figures: dict[str, Any] = {"extractor": "beat-shapes and log-spectrum16", "samples": n, "reference": len(held_out)}
+    reference = beat_shapes(held_out)
+    scale = reference.std(axis=0)
     for who, (strips, labels) in seen.items():
         figures[f"middle_{who}"] = middle_share(strips, labels)
-        figures[f"frechet_{who}"] = frechet_distance(spectra(strips), spectra(held_out))
+        figures[f"shape_{who}"] = frechet_distance(beat_shapes(strips) / scale, reference / scale)
+        figures[f"spectrum_{who}"] = frechet_distance(spectra(strips), spectra(held_out))
         figures[f"interval_{who}"] = interval_distance(strips, held_out)
     shifted = np.stack([train[i]["data"][0].numpy() for i in range(len(train))])
     near = np.percentile(nearest_distances(held_out, shifted), 1)
@@ -74,10 +78,29 @@ def middle_share(strips: Strips, labels: list[int]) -> float:
     return float(np.mean(right))
 
 
+def beat_shapes(strips: Strips) -> NDArray[np.float64]:
+    """(beats, 4) of every beat a tenth of a second from both ends: height, lowest point around it, steepest rise and
+    fall, all in mV (a sample).
+
+    Raises:
+        InputError: fewer than two such beats.
+    """
+    rows = []
+    for strip in strips.astype(np.float64):
+        for beat in find_beats(strip):
+            around = strip[max(0, beat - _AROUND) : beat + _AROUND]
+            if len(around) == 2 * _AROUND:
+                slopes = np.diff(around)
+                rows.append((strip[beat], around.min(), slopes.max(), slopes.min()))
+    if len(rows) < 2:
+        raise InputError("strips", f"{len(rows)} beats", "two or more")
+    return np.array(rows)
+
+
 def spectra(strips: Strips) -> NDArray[np.float64]:
-    """(n, BANDS) log of the mean magnitude in bands of equal width up to 32 Hz, the constant left out."""
-    magnitudes = np.abs(np.fft.rfft(strips.astype(np.float64), axis=1))[:, 1 : 1 + 4 * BANDS]
-    return np.log(magnitudes.reshape(len(strips), BANDS, -1).mean(axis=2) + 1e-3)
+    """(n, 16) log of the mean magnitude in bands of equal width up to 32 Hz, the constant left out."""
+    magnitudes = np.abs(np.fft.rfft(strips.astype(np.float64), axis=1))[:, 1:65]
+    return np.log(magnitudes.reshape(len(strips), 16, -1).mean(axis=2) + 1e-3)
 
 
 def interval_distance(a: Strips, b: Strips) -> float:
