@@ -11,6 +11,8 @@ from textwrap import dedent
 
 import pytest
 
+from gencore.testing.commands import Run, runner
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -81,3 +83,24 @@ def golden_dir() -> Path:
     if not folder.is_dir():
         pytest.skip("reference numbers absent: set GENCORE_GOLDEN, or put them in shared/golden beside the repository")
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from gencore.testing.tiny import tiny_pipeline
+
+    return tiny_pipeline().save_pretrained(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Run:
+    """One command line in an empty folder, where the tiny model is the packaged default."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gencore.models.packaged_default", lambda name: model)
+
+    return runner(capsys)
+
+
+@pytest.fixture
+def generate(run: Run) -> Run:
+    return lambda *words: run("generate", "images", "--label", 3, "--seed", 0, *words)

@@ -14,32 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-import gencore.models
 from gencore.cli.progress import clock, progress
 from gencore.models import CONFIG, WEIGHTS
 from gencore.pipeline import Pipeline
 from gencore.recipe import read_recipe
-from gencore.testing.commands import Run, refused, runner
+from gencore.testing.commands import Run, refused
 from gencore.testing.tiny import tiny_pipeline
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_pipeline().save_pretrained(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture
-def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> Run:
-    """One command line in an empty folder, where the tiny model is the packaged default."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(gencore.models, "packaged_default", lambda name: model)
-
-    return runner(capsys)
-
-
-@pytest.fixture
-def generate(run: Run) -> Run:
-    return lambda *words: run("generate", "images", "--label", 3, "--seed", 0, *words)
 
 
 def pixels(path: Path | str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import gencore
 from gencore.errors import CheckpointError, InputError
 from gencore.guidance import ClassifierFree
 from gencore.loading import load_folder
+from gencore.modality import Difference, Modality
 from gencore.models import CONFIG, WEIGHTS
 from gencore.noise import Keyed
 from gencore.pipeline import Pipeline
@@ -313,3 +315,15 @@ def test_unknown_modalities_and_models_name_what_there_is() -> None:
         gencore.load("imagse")
     with pytest.raises(InputError, match="a folder, or a hub id"):
         gencore.load("images", model="./nowhere")
+
+
+def test_a_modality_that_says_nothing_still_compares_with_the_file_and_not_with_its_recipe(tmp_path: Path) -> None:
+    pipe, compare = tiny_pipeline(), Modality.difference
+    out = pipe.generate(label=[1, 2, 3], seed=0, steps=2)
+    (file, *_) = out.save(tmp_path / "a.png")
+    assert compare(pipe.modality, out, file, out.recipe) == Difference(3, 3)
+    other = pipe.generate(label=[1, 5, 3], seed=0, steps=2)
+    swapped = replace(other, recipe=out.recipe)
+    (file, *_) = swapped.save(tmp_path / "b.png")
+    told = compare(pipe.modality, out, file, out.recipe)
+    assert (told.equal, told.total) == (2, 3) and told.largest
