@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from gencore.condition import Conditions, Port
 from gencore.context import Context
-from gencore.denoised import Prediction
 from gencore.stream import Hidden, Mod
 
 
@@ -20,7 +19,7 @@ class Output:
     """What a network call returns.
 
     Args:
-        pred: (B, C * channels, ...) as the backbone's `Prediction` says.
+        pred: (B, C * channels, ...) as the backbone's `prediction` says.
         aux: named auxiliary tensors (router tables, masks); not losses.
         taps: streams after the blocks asked for by `Context.tap_at`.
     """
@@ -28,6 +27,22 @@ class Output:
     pred: Tensor
     aux: dict[str, Tensor] = field(default_factory=dict)
     taps: dict[int, Hidden] = field(default_factory=dict)
+
+
+class Reading(Protocol):
+    """What a network's output means: `gencore.denoised.Prediction`, or of tokens
+    `gencore.categorical.TokenPrediction`."""
+
+    @property
+    def kind(self) -> Any: ...
+
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The part of an output that guidance combines, and the rest."""
+        ...
+
+    def read(self, output: Tensor, x_t: Tensor, process: Any, t: Tensor) -> Any:
+        """The output for state `x_t` at times `t` as a prediction."""
+        ...
 
 
 class Backbone(nn.Module, ABC):
@@ -39,7 +54,7 @@ class Backbone(nn.Module, ABC):
         time_axes: latent axes along which it accepts a time of its own; () for one time a sample.
     """
 
-    prediction: Prediction
+    prediction: Reading
     ports: Mapping[str, Port]
     time_axes: tuple[str, ...] = ()
 
@@ -86,32 +101,41 @@ class Trunk(Backbone):
 
 
 def run_blocks(blocks: Sequence[Block] | nn.ModuleList, h: Hidden, mod: Mod, ctx: Context, start: int = 0,
-               stop: int | None = None) -> Hidden:  # fmt: skip
-    """The only block loop: ranks own ranges of it, interceptors claim ranges of it.
+               stop: int | None = None, name: str = "blocks") -> Hidden:  # fmt: skip
+    """The only block loop: ranks own ranges of it, interceptors run, replace or skip ranges of it.
 
     With an interceptor attached a block's eager `forward` runs, so that its compiled whole (see `nn.Module.compile`)
     is not traced again with the interceptor inside.
+
+    Args:
+        name: of the stack, where a network has several: the sites of block i are ``{name}.{i}.{kind}``.
     """
     stop = len(blocks) if stop is None else stop
     if ctx.stop_after is not None:
         stop = min(stop, ctx.stop_after + 1)
-    i = start
-    while i < stop:
+    if ctx.interceptor is None:
+        return _loop(blocks, h, mod, ctx, start, stop)
+
+    def run(h: Hidden, start: int, stop: int) -> Hidden:
+        return _loop(blocks, h, mod, ctx, start, stop, name)
+
+    ctx.path, ctx.depth = f"{name}.", len(blocks)
+    h = ctx.interceptor.span(ctx, run, h, start, max(start, stop))
+    ctx.path = ""
+    return h
+
+
+def _loop(blocks: Sequence[Block] | nn.ModuleList, h: Hidden, mod: Mod, ctx: Context, start: int, stop: int,
+          name: str = "") -> Hidden:  # fmt: skip
+    for i in range(start, stop):
         if i in ctx.skip:
-            i += 1
             continue
-        block = blocks[i]
         if ctx.interceptor is None:
-            h = block(h, mod, ctx)
+            h = blocks[i](h, mod, ctx)
         else:
-            ctx.path = f"blocks.{i}."
-            claimed = ctx.interceptor.claim(i, h, ctx)
-            if claimed is not None:
-                i, h = claimed
-                continue
-            h = block.forward(h, mod, ctx)
+            ctx.path = f"{name}.{i}."
+            h = blocks[i].forward(h, mod, ctx)
+            ctx.path = f"{name}."
         if i in ctx.tap_at:
             ctx.taps[i] = h
-        i += 1
-    ctx.path = ""
     return h

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from gencore.errors import unknown
-from gencore.process import Coeffs
+from gencore.process import Coeffs, GaussianProcess
+from gencore.spec import broadcast_time
 
 PredictionKind = Literal["epsilon", "x0", "v", "velocity", "score"]
 Extra = Literal["learned_range", "drop"]
@@ -53,13 +54,19 @@ class Prediction:
         """Output channels per data channel."""
         return 1 if self.extra is None else 2
 
-    def read(self, output: Tensor, x_t: Tensor, coeffs: Coeffs) -> Denoised:
-        """The network's `output` (B, C * channels, ...) for the state `x_t` (B, C, ...) as a `Denoised`."""
-        value, rest = output, None
-        if self.extra is not None:
-            value, rest = output.split(x_t.shape[1], dim=1)
+    def split(self, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The predicted quantity (B, C, ...) in an output (B, C * channels, ...), and its further channels."""
+        if self.extra is None:
+            return output, None
+        value, rest = output.chunk(2, dim=1)
+        return value, rest
+
+    def read(self, output: Tensor, x_t: Tensor, process: GaussianProcess, t: Tensor) -> Denoised:
+        """The network's `output` (B, C * channels, ...) for the state `x_t` (B, C, ...) at times `t`."""
+        value, rest = self.split(output)
         if self.reverse and self.kind == "velocity":
             value = -value
+        coeffs = process.coeffs(broadcast_time(t, x_t))
         return Denoised(self.kind, value, x_t, coeffs, rest if self.extra == "learned_range" else None)
 
     def config(self) -> dict[str, Any]:

@@ -59,14 +59,19 @@ class Known:
         """The share of cells that is given."""
         return 1 - self.mask.expand(self.value.shape).float().mean().item()
 
+    def rows(self, part: slice) -> Known:
+        """The given cells of some of the samples."""
+        value = self.value[part] if len(self.value) > 1 else self.value
+        mask = self.mask[part] if self.mask.ndim == self.value.ndim and len(self.mask) > 1 else self.mask
+        return replace(self, value=value, mask=mask)
+
     def paste(self, x: Tensor) -> Tensor:
         """`x` with its given cells copied from the known value, bit for bit."""
         return torch.where(self.mask, x, self.value.to(x.dtype))
 
     def at(self, x: Tensor, t: Tensor, process: Process, noise: Noise) -> Tensor:
         """`x` with its given cells brought to time `t` by one fixed draw per sample, clean ones at t = 0."""
-        eps = noise.draw("normal", ("init",), tuple(x.shape[1:])).to(x)
-        noisy = process.corrupt(self.value.to(x.dtype).expand_as(x), t, eps)
+        noisy = process.given(self.value.to(x.dtype).expand_as(x), t, noise)
         clean = broadcast_time(t, x) <= 0
         return torch.where(self.mask, x, torch.where(clean, self.value.to(x.dtype), noisy))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,11 +41,28 @@ class Modality(ABC):
         name: the manifest's modality name.
         alias: what `Generated` calls its samples (``out.images``).
         suffix: of the file `save` writes when no name is given.
+        words: what `asked` reads, besides the words of a pipeline's conditioner.
     """
 
     name: str
     alias: str
     suffix: str
+    words: tuple[str, ...] = ()
+
+    def asked(self, words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> Mapping[str, Any]:
+        """What the modality's own `words` stand for (``task="predict"``, ``prompt="In the"``), in the core's terms.
+
+        Args:
+            words: those of `words` that were said.
+            options: those options of `Pipeline.stream` that were said, for instance a known file.
+
+        Returns:
+            Options of `Pipeline.stream`, which replace those of the same name.
+
+        Raises:
+            InputError: words out of range, or at odds with `options`.
+        """
+        return {}
 
     @abstractmethod
     def samples(self, data: Tensor, pipe: Pipeline) -> list[Any]:

@@ -8,6 +8,7 @@ longer draw starts with the shorter one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Literal, Protocol
@@ -18,14 +19,23 @@ from torch import Tensor
 
 from gencore.errors import InputError
 
-Kind = Literal["normal", "uniform"]
+Kind = Literal["normal", "uniform", "exponential"]
 
 
 class Noise(Protocol):
     """A source of draws, one stream per sample."""
 
+    @property
+    def count(self) -> int:
+        """B, the number of samples."""
+        ...
+
     def draw(self, kind: Kind, key: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
-        """A (B, *shape) tensor for purpose `key`, for instance ``("step", 3)``; the same key gives the same values."""
+        """A (B, *shape) tensor for purpose `key`, for instance ``("step", 3)``; the same key gives the same values.
+
+        Exponentials are float64 whatever the source's dtype: categorical draws by ``argmax p / e`` lose the tail of
+        the distribution in float32.
+        """
         ...
 
 
@@ -46,6 +56,14 @@ def normals(seed: int, key: tuple[str | int, ...], count: int) -> np.ndarray:
     return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1).reshape(-1)[:count]
 
 
+def exponentials(seed: int, key: tuple[str | int, ...], count: int) -> np.ndarray:
+    """`count` float64 standard exponentials of one stream, all above 0."""
+    return -np.log(uniforms(seed, key, count))
+
+
+_STREAMS = {"normal": normals, "uniform": uniforms, "exponential": exponentials}
+
+
 def permutation(seed: int, key: tuple[str | int, ...], count: int) -> np.ndarray:
     """An int64 permutation of ``range(count)`` of one stream."""
     return np.argsort(_words(seed, key, count), kind="stable")
@@ -58,7 +76,7 @@ class Keyed:
         seeds: the seed of each sample; any Python integer.
         prefix: put before every key, for instance ``("train", step)``.
         device: where draws are copied to.  The bytes are the same on every device.
-        dtype: dtype of the draws; float64 for categorical sampling.
+        dtype: dtype of the draws, exponentials excepted.
 
     >>> alone, batch = Keyed([8]), Keyed([7, 8, 9])
     >>> torch.equal(alone.draw("normal", ("init",), (3,))[0], batch.draw("normal", ("init",), (3,))[1])
@@ -76,20 +94,25 @@ class Keyed:
         self.seeds, self.prefix, self.device, self.dtype = tuple(seeds), prefix, device, dtype
 
     def draw(self, kind: Kind, key: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
-        stream = normals if kind == "normal" else uniforms
-        rows = [stream(seed, (*self.prefix, *key), int(np.prod(shape))) for seed in self.seeds]
-        return torch.from_numpy(np.stack(rows)).reshape(-1, *shape).to(self.device, self.dtype)
+        rows = [_STREAMS[kind](seed, (*self.prefix, *key), math.prod(shape)) for seed in self.seeds]
+        dtype = torch.float64 if kind == "exponential" else self.dtype
+        return torch.from_numpy(np.stack(rows)).reshape(-1, *shape).to(self.device, dtype)
+
+    @property
+    def count(self) -> int:
+        return len(self.seeds)
 
 
 class Recorded:
     """Draws replayed in call order, for golden vectors recorded from a reference implementation.
 
     Args:
-        draws: (K, B, ...) or a sequence of (B, ...) tensors, the k-th answers the k-th call.
+        draws: (K, B, ...) or a sequence of (B, ...) tensors, the k-th answers the k-th call of whatever kind.
     """
 
     def __init__(self, draws: Sequence[Tensor] | Tensor) -> None:
         self._draws = iter(draws)
+        self.count = len(draws[0]) if len(draws) else 0
 
     def draw(self, kind: Kind, key: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
         eps = next(self._draws, None)

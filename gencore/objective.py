@@ -29,10 +29,12 @@ class Batch:
     Args:
         x0: (B, C, ...) clean latents.
         conditions: one value per port of the backbone.
+        valid: bool, like `x0` without its channels: cells that hold data, or None where all do.
     """
 
     x0: Tensor
     conditions: Conditions = field(default_factory=dict)
+    valid: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,19 @@ class Loss:
 
 
 class Objective(ABC):
-    """A loss over roles.  A plain objective has one phase and the single role "model"."""
+    """A loss over roles.  A plain objective has one phase and the single role "model"; others find the frozen
+    networks they need among `Training.roles`."""
 
     phases: tuple[Phase, ...] = (Phase(),)
 
     @abstractmethod
     def loss(self, phase: str, roles: Mapping[str, Backbone], batch: Batch, noise: Noise) -> Loss:
         """The loss of `phase` on `batch`; every draw comes from `noise`."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], process: Any) -> Objective:
+        """The objective `config` described, for a model of this process."""
+        return cls(process, **config)  # type: ignore[call-arg]
 
     @abstractmethod
     def config(self) -> dict[str, Any]:

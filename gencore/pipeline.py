@@ -19,11 +19,12 @@ from gencore.conditioner import Conditioner
 from gencore.denoiser import Denoiser
 from gencore.errors import InputError, unknown
 from gencore.generated import Generated, Progress
+from gencore.known import KnownMode
 from gencore.media.files import atomic_write
 from gencore.modality import Modality
 from gencore.models import CONFIG, FORMAT, TOKENIZER, WEIGHTS, find_model
 from gencore.noise import Keyed
-from gencore.process import GaussianProcess
+from gencore.process import Process
 from gencore.recipe import content_hash, model_hash
 from gencore.request import Request, request
 from gencore.run import stream
@@ -44,11 +45,13 @@ class Defaults:
         sampler: text of `gencore.settings`.
         steps: of that sampler.
         guidance: text of `gencore.settings`, or None for one conditional call.
+        known_mode: of `Known`: how this network was taught to see given cells.
     """
 
     sampler: str = "ddim"
     steps: int = 50
     guidance: str | None = None
+    known_mode: KnownMode = "replace_state"
 
 
 class Pipeline:
@@ -68,7 +71,7 @@ class Pipeline:
         tokenizer: Tokenizer,
         conditioner: Conditioner,
         backbone: Backbone,
-        process: GaussianProcess,
+        process: Process,
         defaults: Defaults = Defaults(),
         card: Mapping[str, Any] | None = None,
         origin: str = "",
@@ -115,12 +118,14 @@ class Pipeline:
             seed: integer (sample i uses seed + i) or one per sample; None draws one and records it.
             steps, sampler, guidance: None takes the pipeline's default.  A sampler is a `Sampler` or
                 ``"name:key=value"``; guidance is a scale, a `Guidance`, or such text.
-            known, mask, known_mode: given data, a mask with True (white) = generate, and a mode of `Known`.
+            known, mask, known_mode: given data, a mask with True (white) = generate, and a mode of `Known` (None
+                takes the pipeline's default).
             size: of the data grid, where it differs from the default.
             times: exact falling times instead of a number of steps.
-            interceptors: caches and recorders attached to this run.
+            interceptors: caches and recorders attached to this run, as objects or ``"name:key=value"``.
+            transforms: of predictions, between the network and the sampler.
             attention: name of an attention back end.
-            any other keyword: a word of this pipeline's conditioner (``label=3``).
+            any other keyword: a word of this pipeline's conditioner (``label=3``) or of its modality.
 
         Raises:
             InputError: as `generate`.
@@ -130,9 +135,10 @@ class Pipeline:
     def _run(self, asked: Request) -> Iterator[Progress]:
         started = time.perf_counter()
         conditions = {name: _moved(c, self.device) for name, c in asked.conditions.items()}
-        denoise = Denoiser(self.backbone, self.process, conditions, guidance=asked.guidance,
-                           interceptors=asked.interceptors, attention=asked.attention)  # fmt: skip
         noise = Keyed(asked.seeds, device=self.device)
+        denoise = Denoiser(self.backbone, self.process, conditions, guidance=asked.guidance, noise=noise,
+                           transforms=asked.transforms, interceptors=asked.interceptors,
+                           attention=asked.attention)  # fmt: skip
         for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, known=asked.known, dtype=self.dtype):
             if not step.done:
                 yield Progress(step.index, step.total, step, None, self._show)
@@ -145,7 +151,8 @@ class Pipeline:
 
     @torch.no_grad()
     def _decode(self, latent: Tensor) -> Tensor:
-        return self.tokenizer.decode(Latent(latent)).float().cpu()
+        data = self.tokenizer.decode(Latent(latent)).cpu()
+        return data.float() if data.is_floating_point() else data
 
     def _show(self, latent: Tensor) -> list[Any]:
         return self.modality.samples(self._decode(latent), self)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from gencore import components, plugins
 from gencore.attend import back_end
 from gencore.condition import Condition, Conditions, check_ports
 from gencore.context import Interceptor
+from gencore.denoiser import Transform
 from gencore.errors import InputError, unknown
 from gencore.guidance import ClassifierFree, Guidance
 from gencore.known import Known, KnownMode
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
 
 OPTIONS = ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size", "times", "interceptors",
-           "attention")  # fmt: skip
-"""What every pipeline accepts besides its conditioner's words."""
+           "transforms", "attention")  # fmt: skip
+"""What every pipeline accepts besides the words of its conditioner and modality."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Request:
     spec: LatentSpec
     conditions: Conditions
     interceptors: tuple[Interceptor, ...]
+    transforms: tuple[Transform, ...]
     attention: str
     recipe: dict[str, Any]
 
@@ -58,11 +60,30 @@ class Request:
         for start in range(0, count, size):
             part = slice(start, start + size)
             conditions = {name: _cut(c, part) for name, c in self.conditions.items()}
-            yield replace(self, seeds=self.seeds[part], conditions=conditions)
+            known = None if self.known is None else self.known.rows(part)
+            yield replace(self, seeds=self.seeds[part], conditions=conditions, known=known)
 
 
-def request(
+def request(pipe: Pipeline, **said: Any) -> Request:
+    """The request that options and words make of `pipe`; see `Pipeline.stream` for their meaning.
+
+    Raises:
+        InputError: an unknown word, or a value out of range.
+    """
+    words = {name: value for name, value in said.items() if name not in OPTIONS}
+    options = {name: value for name, value in said.items() if name in OPTIONS and value is not None}
+    for word in words:
+        if word not in (accepted := [*pipe.conditioner.words, *pipe.modality.words]):
+            raise unknown("option", word, [*accepted, *OPTIONS, "batch", "callback"])
+    own = {name: value for name, value in words.items() if name in pipe.modality.words}
+    meant = {**options, **pipe.modality.asked(own, options, pipe)}
+    return _request(pipe, words, options, **meant)
+
+
+def _request(
     pipe: Pipeline,
+    words: Mapping[str, Any],
+    said: Mapping[str, Any],
     *,
     n: int | None = None,
     seed: int | Sequence[int] | None = None,
@@ -71,21 +92,13 @@ def request(
     guidance: float | str | Guidance | None = None,
     known: Any = None,
     mask: Any = None,
-    known_mode: KnownMode = "replace_state",
+    known_mode: KnownMode | None = None,
     size: Sequence[int] | None = None,
     times: Tensor | None = None,
-    interceptors: Sequence[Interceptor] = (),
+    interceptors: Sequence[str | Interceptor] = (),
+    transforms: Sequence[Transform] = (),
     attention: str = "",
-    **words: Any,
 ) -> Request:
-    """The request these options make of `pipe`; see `Pipeline.stream` for their meaning.
-
-    Raises:
-        InputError: an unknown word, or a value out of range.
-    """
-    for word in words:
-        if word not in pipe.conditioner.words:
-            raise unknown("option", word, [*pipe.conditioner.words, *OPTIONS, "batch", "callback"])
     pipe.modality.ready(pipe)
     if n is not None and n < 1:
         raise InputError("n", n, "1 or more")
@@ -93,7 +106,7 @@ def request(
         seed = secrets.randbelow(1_000_000)
     if n is None and not isinstance(seed, int):
         n = len(seed)
-    count, conditions = pipe.conditioner(words, n)
+    count, conditions = pipe.conditioner({k: v for k, v in words.items() if k in pipe.conditioner.words}, n)
     check_ports(conditions, pipe.backbone.ports)
     back_end(attention)
     chosen, guide = _sampler(pipe, sampler), _guidance(pipe, guidance)
@@ -106,26 +119,36 @@ def request(
     elif steps is not None:
         raise InputError("steps", f"{steps} with times", "one of them")
     seeds = seeds_for(seed, count)
-    given, given_recipe = _known(pipe, known, mask, known_mode, size)
+    given, given_recipe = _known(pipe, known, mask, known_mode or pipe.defaults.known_mode, said)
     recipe = {
         "gencore": 1, "task": "generate", "modality": pipe.modality.name,
         "model": {"hash": pipe.hash(), "origin": pipe.origin, "dtype": str(pipe.dtype).removeprefix("torch.")},
         "words": {key: _plain(value) for key, value in words.items()}, "seeds": list(seeds),
         "steps": None if exact else steps, "times": times.tolist() if exact else None,
         "sampler": _described("sampler", chosen), "guidance": None if guide is None else _described("guidance", guide),
-        "size": None if size is None else list(size), "known": given_recipe,
-        "interceptors": [type(part).__name__ for part in interceptors], "attention": attention,
+        "size": list(said["size"]) if "size" in said else None, "known": given_recipe,
+        "interceptors": [_described("interceptor", _interceptor(part)) for part in said.get("interceptors", ())],
+        "transforms": [type(part).__name__ for part in said.get("transforms", ())], "attention": attention,
         "versions": plugins.versions(pipe.modality.name),
     }  # fmt: skip
-    return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), conditions, tuple(interceptors),
-                   attention, recipe)  # fmt: skip
+    return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), conditions,
+                   tuple(map(_interceptor, interceptors)), tuple(transforms), attention, recipe)  # fmt: skip
+
+
+def _interceptor(part: str | Interceptor) -> Interceptor:
+    return components.build("interceptor", parse(part, "interceptor")) if isinstance(part, str) else part
 
 
 def _sampler(pipe: Pipeline, sampler: str | Sampler | None) -> Sampler:
-    if isinstance(sampler, Sampler):
-        return sampler
-    text = pipe.defaults.sampler if sampler is None else sampler
-    return components.build("sampler", parse(text, "sampler"))
+    if not isinstance(sampler, Sampler):
+        text = pipe.defaults.sampler if sampler is None else sampler
+        sampler = cast(Sampler, components.build("sampler", parse(text, "sampler")))
+    if sampler.kind != pipe.process.kind:
+        offers = {name: plugins.resolve("sampler", name) for name in plugins.provided("sampler")}
+        fit = [name for name, part in offers.items() if getattr(part, "kind", "continuous") == pipe.process.kind]
+        raise InputError("sampler", f"{type(sampler).__name__}, for {sampler.kind} latents",
+                         f"one for {pipe.process.kind} latents: {', '.join(fit)}")  # fmt: skip
+    return sampler
 
 
 def _guidance(pipe: Pipeline, guidance: float | str | Guidance | None) -> Guidance | None:
@@ -145,19 +168,21 @@ def _guidance(pipe: Pipeline, guidance: float | str | Guidance | None) -> Guidan
     return ClassifierFree(scale)
 
 
-def _known(pipe: Pipeline, known: Any, mask: Any, mode: KnownMode, size: Sequence[int] | None
+def _known(pipe: Pipeline, known: Any, mask: Any, mode: KnownMode, said: Mapping[str, Any]
            ) -> tuple[Known | None, dict[str, Any] | None]:  # fmt: skip
     if known is None and mask is None:
         return None, None
     if known is None or mask is None:
         raise InputError("known" if known is None else "mask", "nothing", "known and mask together")
-    if size is not None:
-        raise InputError("size", f"{tuple(size)} with known data", "no size: the known data's is taken")
+    if "size" in said:
+        raise InputError("size", f"{tuple(said['size'])} with known data", "no size: the known data's is taken")
     data, area = pipe.modality.known(known, pipe), pipe.modality.mask(mask, pipe)
+    moved = data.to(pipe.device, pipe.dtype) if data.is_floating_point() else data.to(pipe.device)
     with torch.no_grad():
-        value = pipe.tokenizer.encode(data.to(pipe.device, pipe.dtype)).value
+        value = pipe.tokenizer.encode(moved).value
     recipe = {"mode": mode, "known": content_hash(data), "mask": content_hash(area),
-              "files": [Path(s).name if isinstance(s, str | Path) else "" for s in (known, mask)]}  # fmt: skip
+              "files": [None if s is None else Path(s).name if isinstance(s, str | Path) else ""
+                        for s in (said.get("known"), said.get("mask"))]}  # fmt: skip
     return Known(value, pipe.tokenizer.mask(area.to(pipe.device)), mode), recipe
 
 
@@ -180,4 +205,5 @@ def _described(kind: str, part: Any) -> dict[str, Any]:
         return components.describe(kind, part)
     except InputError:
         where = f"{type(part).__module__}:{type(part).__qualname__}"
-        return {"type": f"{where} (not installed: reproduce needs this class)", **part.config()}
+        settings = part.config() if hasattr(part, "config") else {}
+        return {"type": f"{where} (not installed: reproduce needs this class)", **settings}

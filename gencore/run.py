@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from gencore.context import StepInfo
-from gencore.denoised import Denoised
 from gencore.denoiser import Denoiser
 from gencore.known import Known
 from gencore.noise import Noise
@@ -45,7 +44,7 @@ class Step(NamedTuple):
         return self.state.x if self.done or self.state.last is None else self.state.last.x0
 
 
-def answer(questions: Generator[Query, Denoised, Any], ask: Callable[[Query], Denoised]) -> Any:
+def answer(questions: Generator[Query, Any, Any], ask: Callable[[Query], Any]) -> Any:
     """Answer every query of a step; returns what the step returns."""
     try:
         query = next(questions)
@@ -75,18 +74,18 @@ def stream(
         noise: keyed by sample; the initial draw has key ``("init",)``.
         known: given cells; they come back bit for bit.
         state: continue from this one instead of from noise.
-        dtype: of the state.
+        dtype: of the state, where it is continuous.
     """
     process = denoise.process
     if state is None:
-        eps = noise.draw("normal", ("init",), spec.sizes).to(dtype)
-        state = sampler.init(process.prior(eps), times, process)
+        x = process.prior(spec, noise)
+        state = sampler.init(x.to(dtype) if x.is_floating_point() else x, times, process)
     now: State = state
     while not now.done:
         if known is not None:
             now = known.state(now, noise)
 
-        def ask(query: Query, i: int = now.i, n: int = now.steps) -> Denoised:
+        def ask(query: Query, i: int = now.i, n: int = now.steps) -> Any:
             shown = query if known is None else known.query(query, spec)
             with nullcontext() if query.grad else torch.no_grad():
                 return denoise(shown.x, shown.t, StepInfo(i, n, query.stage), x_t=query.x, t_x=query.t)

@@ -10,14 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from gencore.denoised import Denoised, PredictionKind
-from gencore.noise import Noise
-from gencore.process import GaussianProcess
+from gencore.denoised import PredictionKind
+from gencore.noise import Kind, Noise
 from gencore.schedules import default_times
 from gencore.spec import broadcast_time
 
@@ -38,8 +37,15 @@ class Query(NamedTuple):
     grad: bool = False
 
 
-Steps = Generator[Query, Denoised, Any]
-"""A step in progress: yields `Query`, is sent `Denoised`, returns the next state."""
+class Estimate(Protocol):
+    """What every kind of prediction offers: the clean state it expects."""
+
+    @property
+    def x0(self) -> Tensor: ...
+
+
+Steps = Generator[Query, Any, Any]
+"""A step in progress: yields `Query`, is sent a prediction (`Denoised` or `Categorical`), returns the next state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class State:
         x: (B, ...) the state, which known regions may replace between steps.
         i: index of the next step.
         times: (n + 1,) falling float64 times, or (n + 1, B or 1, ...) broadcasting against `x`.
-        process: of the run.
+        process: of the run, one of the sampler's kind.
         memory: what a multistep method remembers.
         last: the latest prediction, for previews.
     """
@@ -58,9 +64,9 @@ class State:
     x: Tensor
     i: int
     times: Tensor
-    process: GaussianProcess
+    process: Any
     memory: tuple[Any, ...] = ()
-    last: Denoised | None = None
+    last: Estimate | None = None
 
     @property
     def steps(self) -> int:
@@ -81,7 +87,7 @@ class State:
         t = self.times[i]
         return t.expand(self.x.shape[0]) if t.ndim == 0 else t
 
-    def advance(self, x: Tensor, last: Denoised, memory: tuple[Any, ...] = ()) -> State:
+    def advance(self, x: Tensor, last: Estimate, memory: tuple[Any, ...] = ()) -> State:
         """The state after one more step; cells whose time stands still are copied, so that they cannot drift."""
         if self.times.ndim > 1:
             still = broadcast_time(self.times[self.i] == self.times[self.i + 1], x)
@@ -93,18 +99,20 @@ class Sampler(ABC):
     """A method to walk from noise to data.
 
     Attributes:
+        kind: of the latents it samples.
         order: of convergence towards the ODE's solution; 0 for stochastic methods.
         draws: the kind of noise a step needs, or None.
     """
 
+    kind: Literal["continuous", "discrete"] = "continuous"
     order: int = 1
-    draws: Literal["normal"] | None = None
+    draws: Kind | None = None
 
-    def times(self, process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
+    def times(self, process: Any, kind: PredictionKind, steps: int) -> Tensor:
         """The (n + 1,) falling times this method takes when it is given a number of steps."""
         return default_times(process, kind, steps)
 
-    def init(self, x: Tensor, times: Tensor, process: GaussianProcess) -> State:
+    def init(self, x: Tensor, times: Tensor, process: Any) -> State:
         """The state before the first step; `times` fall from noise to data."""
         return State(x, 0, times, process)
 

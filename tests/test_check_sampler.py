@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from gencore import testing
-from gencore.noise import Keyed, Noise
+from gencore.noise import Keyed, Noise, Recorded
 from gencore.processes.flows import LinearFlow
 from gencore.sampler import Query, Sampler, State, Steps
 from gencore.samplers.ddim import DDIM
 from gencore.samplers.runge_kutta import RungeKutta, heun
 from gencore.samplers.sde import StochasticInterpolant
-from gencore.spec import broadcast_time
+from gencore.spec import LatentSpec, broadcast_time
 from gencore.testing.failures import CheckFailed
 from gencore.testing.orders import SAMPLER_CHECKS, Silent, check_sampler
 
@@ -159,4 +159,4 @@ def test_declared_orders_are_the_methods_own() -> None:
         0,
     ]
     assert DDIM().draws is None and DDIM(eta=0.5).draws == "normal"
-    assert LinearFlow().prior(torch.ones(1)) == 1
+    assert LinearFlow().prior(LatentSpec("b n", (1,)), Recorded([torch.ones(1, 1)])) == 1

@@ -85,11 +85,11 @@ def test_clamping_x0_rederives_epsilon() -> None:
 
 def test_a_prediction_splits_its_channels_and_turns_reversed_velocities() -> None:
     x, out = torch.zeros(2, 3, 4), torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
-    c = LinearFlow().coeffs(torch.full((2, 1, 1), 0.5))
-    d = Prediction("epsilon", "learned_range").read(out, x, c)
+    process, t = LinearFlow(), torch.full((2,), 0.5, dtype=torch.float64)
+    d = Prediction("epsilon", "learned_range").read(out, x, process, t)
     assert torch.equal(d.value, out[:, :3]) and d.extra is not None and torch.equal(d.extra, out[:, 3:])
-    assert Prediction("epsilon", "drop").read(out, x, c).extra is None
-    assert torch.equal(Prediction("velocity", reverse=True).read(out[:, :3], x, c).value, -out[:, :3])
+    assert Prediction("epsilon", "drop").read(out, x, process, t).extra is None
+    assert torch.equal(Prediction("velocity", reverse=True).read(out[:, :3], x, process, t).value, -out[:, :3])
     assert Prediction("x0", "drop").channels == 2
     assert Prediction(**Prediction("v", "drop").config()) == Prediction("v", "drop")
     with pytest.raises(InputError, match="did you mean 'epsilon'"):

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from gencore import components
 from gencore.errors import InputError
+from gencore.noise import Keyed
 from gencore.process import GaussianProcess
 from gencore.processes.flows import Clock, LinearFlow, TrigFlow, VariancePreserving
 from gencore.processes.posterior import clipped_variance, level_posteriors, log_variance, posterior
 from gencore.processes.tables import SCHEDULES, TableProcess, respace
+from gencore.spec import LatentSpec
 
 FLOWS = [LinearFlow(), TrigFlow(), VariancePreserving()]
 TABLES = [TableProcess.named(), TableProcess.named("squaredcos_cap_v2", 100), TableProcess.named(respacing="25")]
@@ -153,7 +155,8 @@ def test_corruption_takes_a_time_per_cell(process: GaussianProcess, batch: int) 
         for h in range(3):
             one = process.corrupt(x0[b : b + 1], t[b, 0, h], eps[b : b + 1])
             assert torch.equal(one[:, :, h], cells[b : b + 1, :, h])
-    assert torch.equal(process.prior(eps), eps)
+    spec, noise = LatentSpec("b c h w", (2, 3, 4)), Keyed(range(batch))
+    assert torch.equal(process.prior(spec, noise), noise.draw("normal", ("init",), spec.sizes))
 
 
 @settings(deadline=None, max_examples=40)

@@ -35,7 +35,9 @@ def add_arguments(parser: Parser) -> None:
         add("--known", type=Path, help="file whose cells are kept where the mask is black")
     if "mask" not in own:
         add("--mask", type=Path, help="white = made anew, black = kept")
-    add("--known-mode", help="replace_state (default, any model), compose_input or per_token_time")
+    add("--known-mode", help="replace_state, compose_input or per_token_time (default: the model's)")
+    add("--cache", dest="interceptors", action="append", metavar="NAME:KEY=VALUE",
+        help="reuse or forecast parts of the network between steps; gencore list names them")  # fmt: skip
     add("--size", type=words.size, metavar="HxW", help="of the data, where it differs from the model's")
     add_model(parser)
     add("--batch", type=int, help="at most this many samples at a time")
@@ -67,7 +69,7 @@ def run(args: Namespace) -> int:
     said = words.words_of(args, find(provided("modality")[args.modality].name).manifest)
     options = said | {
         name: value
-        for name in ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size")
+        for name in ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size", "interceptors")
         if (value := getattr(args, name)) is not None
     }
     if args.output:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 _ENTRIES: dict[str, tuple[type, ...]] = {
     "gencore": (int,), "task": (str,), "modality": (str,), "model": (dict,), "words": (dict,), "seeds": (list,),
     "steps": (int, NoneType), "times": (list, NoneType), "sampler": (dict,), "guidance": (dict, NoneType),
-    "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "attention": (str,),
+    "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "transforms": (list,),
+    "attention": (str,),
     "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,),
 }  # fmt: skip
 _NUMBERS = {"seeds": (int,), "size": (int,), "times": (int, float)}
@@ -102,11 +103,15 @@ def checked(recipe: dict[str, Any]) -> dict[str, Any]:
         raise InputError("recipe", "model without hash, origin and dtype", "a recipe as gencore writes it")
     if not 0 <= recipe.get("index", 0) < len(recipe["seeds"]):
         raise InputError("recipe", f"index {recipe.get('index')} of {len(recipe['seeds'])} seeds", "one of them")
-    if recipe["interceptors"]:
-        names = ", ".join(recipe["interceptors"])
-        raise InputError("recipe", f"interceptors {names}", "none: attach them in Python and compare there")
-    for kind in ("sampler", "guidance"):
-        if "(not installed" in (name := str((recipe[kind] or {}).get("type", ""))):
+    if recipe["transforms"]:
+        names = ", ".join(map(str, recipe["transforms"]))
+        raise InputError("recipe", f"transforms {names}", "none: attach them in Python and compare there")
+    parts = [("sampler", recipe["sampler"]), ("guidance", recipe["guidance"] or {}),
+             *(("interceptor", part) for part in recipe["interceptors"])]  # fmt: skip
+    for kind, part in parts:
+        if not isinstance(part, dict):
+            raise InputError("recipe", f"{kind} {part!r:.60}", "a type and its settings")
+        if "(not installed" in (name := str(part.get("type", ""))):
             raise InputError(kind, name, "an installed one", "a manifest's provides makes it so")
     return recipe
 
@@ -118,9 +123,9 @@ def _check_inputs(recipe: dict[str, Any], args: Namespace) -> None:
         missing.append(f"--model FOLDER with {recipe['model']['hash']}")
     known = recipe["known"]
     for i, name in enumerate(("known", "mask")):
-        if known and getattr(args, name) is None:
+        if known and known["files"][i] is not None and getattr(args, name) is None:
             missing.append(f"--{name} {known['files'][i] or 'FILE'} with {known[name]}")
-        elif not known and getattr(args, name) is not None:
+        elif not (known and known["files"][i] is not None) and getattr(args, name) is not None:
             raise InputError(f"--{name}", getattr(args, name), "nothing: this recipe gives no cells")
     if missing:
         raise InputError("recipe", "inputs that are not here", "; ".join(missing))
@@ -131,10 +136,11 @@ def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[st
     import torch
 
     from gencore import components
-    from gencore.recipe import content_hash
+    from gencore.request import request
 
     options: dict[str, Any] = {name: recipe[name] for name in ("steps", "size", "attention")}
     options |= recipe["words"] | {"seed": recipe["seeds"], "n": len(recipe["seeds"]), "batch": recipe.get("batch")}
+    options["interceptors"] = [components.build("interceptor", part) for part in recipe["interceptors"]]
     options["sampler"] = components.build("sampler", recipe["sampler"])
     if recipe["guidance"] is not None:
         options["guidance"] = components.build("guidance", recipe["guidance"])
@@ -144,8 +150,9 @@ def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[st
         options["times"] = torch.tensor(recipe["times"], dtype=torch.float64)
     if known := recipe["known"]:
         options |= {"known": args.known, "mask": args.mask, "known_mode": known["mode"]}
-        for name, read in (("known", pipe.modality.known), ("mask", pipe.modality.mask)):
-            if (found := content_hash(read(options[name], pipe))) != known[name]:
+        asked = request(pipe, **{name: value for name, value in options.items() if name != "batch"})
+        for name in ("known", "mask"):
+            if (found := asked.recipe["known"][name]) != known[name]:
                 raise InputError(f"--{name}", f"{options[name]} ({found})", f"the file with {known[name]}")
     return options
 

@@ -23,7 +23,6 @@ from gencore.noise import Noise
 from gencore.objective import Batch, Loss, Objective, per_sample_mean
 from gencore.objectives.times import density
 from gencore.process import Coeffs, GaussianProcess
-from gencore.spec import broadcast_time
 
 WeightKind = Literal["velocity", "likelihood"]
 
@@ -91,4 +90,4 @@ class FlowMatching(Objective):
 def predict(net: Backbone, process: GaussianProcess, x_t: Tensor, t: Tensor, conditions: Conditions) -> Denoised:
     """One unguided network call at times `t`, (B,) or broadcasting, read by the network's own contract."""
     out = net(x_t, process.model_time(t), conditions, Context())
-    return net.prediction.read(out.pred, x_t, process.coeffs(broadcast_time(t, x_t)))
+    return net.prediction.read(out.pred, x_t, process, t)

@@ -31,6 +31,10 @@ class Silent:
     def __init__(self, noise: Noise) -> None:
         self._noise = noise
 
+    @property
+    def count(self) -> int:
+        return self._noise.count
+
     def draw(self, kind: Any, key: tuple[str | int, ...], shape: tuple[int, ...]) -> Tensor:
         if key != ("init",):
             raise CheckFailed(f"draws {kind} noise for {key} but declares draws = None")

@@ -17,6 +17,7 @@ from gencore.processes.flows import Clock, LinearFlow
 from gencore.training.preset import Training
 
 TOKENIZER = "pixels"
+PROCESS = LinearFlow(Clock(scale=1000.0))
 
 
 def tiny_pipeline(seed: int = 0, *, labels: int = 10, width: int = 32) -> Pipeline:
@@ -41,16 +42,15 @@ def tiny_pipeline(seed: int = 0, *, labels: int = 10, width: int = 32) -> Pipeli
                 nn.init.normal_(tensor, std=0.1)
     return Pipeline(
         modality=plugins.provided("tokenizer")[TOKENIZER].name, tokenizer=pixels(1, (8, 8), multiple=2),
-        conditioner=Labels(labels), backbone=net, process=LinearFlow(Clock(scale=1000.0)),
+        conditioner=Labels(labels), backbone=net, process=PROCESS,
         defaults=Defaults(sampler="dpmpp", steps=4),
     )  # fmt: skip
 
 
 def tiny_training(data: Data, *, steps: int | None = None, batch: int | None = None, seed: int = 0) -> Training:
     """The preset that trains `tiny_pipeline`: 20 steps of 8 items unless told otherwise."""
-    pipe = tiny_pipeline(seed)
     return Training(
-        pipeline=pipe, objective=FlowMatching(pipe.process), steps=steps or 20, batch=batch or 8, seed=seed,
+        pipeline=tiny_pipeline(seed), objective=FlowMatching(PROCESS), steps=steps or 20, batch=batch or 8, seed=seed,
         lr=1e-3, warmup=4, decay="cosine", weight_decay=0.01, ema=0.9, drop=0.2, clip=1.0,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gencore import components
+from gencore import components, plugins
 from gencore.conditioners.label import Labels
 from gencore.errors import InputError
 from gencore.nn.init import seeded
@@ -12,6 +12,7 @@ from gencore.objective import Objective
 from gencore.objectives.denoising import Denoising
 from gencore.objectives.flow import FlowMatching
 from gencore.pipeline import Pipeline
+from gencore.process import GaussianProcess
 from gencore.processes.tables import TableProcess
 from gencore.training.preset import Training
 
@@ -66,10 +67,16 @@ def adapted(pipe: Pipeline, classes: Sequence[str], seed: int = 0) -> tuple[Pipe
 
 
 def _objective(pipe: Pipeline) -> Objective:
+    """What the model was trained with, where its card says so, else the usual one of its process."""
     prediction, process = pipe.backbone.prediction, pipe.process
+    settings = dict(pipe.card.get("training", {}).get("objective", {}))
+    if name := settings.pop("type", ""):
+        return plugins.resolve("objective", name).from_config(settings, process)  # type: ignore[attr-defined]
     if isinstance(process, TableProcess):
-        learned = prediction.extra == "learned_range"
+        learned = getattr(prediction, "extra", None) == "learned_range"
         return Denoising(process, variance="learned_range" if learned else "fixed_large")
+    if not isinstance(process, GaussianProcess):
+        raise InputError("model", f"a {process.kind} process and a card without its objective", "a card that names it")
     return FlowMatching(process, times="logit_normal")
 
 

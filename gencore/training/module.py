@@ -35,7 +35,8 @@ def batch_loss(training: Training, batch: Mapping[str, Tensor], noise: Noise) ->
     with torch.no_grad():
         latent = pipe.tokenizer.encode(data, noise)
     conditions = dropped(pipe.conditioner.targets(batch), pipe.backbone.ports, training.drop, noise)
-    return training.objective.loss("main", {"model": pipe.backbone}, Batch(latent.value, conditions), noise)
+    roles = {**training.roles, "model": pipe.backbone}
+    return training.objective.loss("main", roles, Batch(latent.value, conditions, latent.valid), noise)
 
 
 class TrainingModule(L.LightningModule):
@@ -53,6 +54,9 @@ class TrainingModule(L.LightningModule):
         self.net = training.pipeline.backbone
         self.ema = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(training.ema))
         self.ema.requires_grad_(False)
+        # Frozen networks are nobody's parameters: they move with the model, and stay out of its checkpoints.
+        for net in training.roles.values():
+            net.eval().requires_grad_(False)
         self._losses: list[Tensor] = []
         if compile:
             for block in getattr(self.net, "blocks", [self.net]):
@@ -77,6 +81,8 @@ class TrainingModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.net.train()
+        for net in self.training_run.roles.values():
+            net.to(self.device)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """One step of the weights, then of their average, so that no checkpoint can fall between the two."""

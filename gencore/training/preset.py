@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
+from gencore.backbone import Backbone
 from gencore.noise import Noise
 from gencore.objective import Objective
 
@@ -37,6 +38,7 @@ class Training:
         precision: "32", or "bf16" autocast.
         augment: changes a batch of data before encoding, with its own draws.
         data: options for the modality's `dataset`.
+        roles: frozen networks by the names the objective has for them.
     """
 
     pipeline: Pipeline
@@ -55,3 +57,4 @@ class Training:
     precision: Precision = "32"
     augment: Callable[[Tensor, Noise], Tensor] | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    roles: Mapping[str, Backbone] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from gencore.components import describe
 from gencore.data import Data
 from gencore.errors import CheckpointError, InputError, unknown
 from gencore.loading import load, untrained
@@ -153,11 +154,18 @@ def _check(setup: Setup) -> None:
         raise InputError("--size", f"{setup.size} with --from", "no size: the model's is taken")
 
 
+def _objective(training: Training) -> dict[str, Any]:
+    try:
+        return describe("objective", training.objective)
+    except InputError:
+        return {}
+
+
 def _card(setup: Setup, training: Training, data: Data) -> dict[str, Any]:
     card = dict(training.pipeline.card)
     if setup.base is not None:
         card = {"fine-tuned from": Path(setup.base).name or f"packaged:{setup.modality}", "its card": card}
     settings = {"preset": setup.preset or ("" if setup.base is not None else default_preset(setup.modality)),
                 "steps": training.steps, "batch": training.batch, "lr": training.lr, "seed": training.seed,
-                "precision": training.precision}  # fmt: skip
+                "precision": training.precision, "objective": _objective(training)}  # fmt: skip
     return {**card, "data": data.describe(), "training": settings}

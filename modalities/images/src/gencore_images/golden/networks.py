@@ -104,7 +104,7 @@ def guided_pair(net: DiT, process: GaussianProcess, y: Tensor, scale: float) -> 
     @torch.no_grad()
     def ask(query: Query) -> Denoised:
         raw = both_halves(net, query.x, process.model_time(query.t), y, scale)
-        return net.prediction.read(raw, query.x, process.coeffs(broadcast_time(query.t, query.x)))
+        return net.prediction.read(raw, query.x, process, query.t)
 
     return ask
 
