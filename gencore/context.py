@@ -7,15 +7,21 @@ State lives in `store`, which belongs to the run: two interleaved samplings of o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from gencore.errors import InputError
 from gencore.stream import Hidden
 
 if TYPE_CHECKING:
     from gencore.attend import KV
+    from gencore.sampler import Sampler
+
+Run = Callable[[Hidden, int, int], Hidden]
+"""Runs a range of blocks, ``run(h, start, stop)``."""
 
 
 class StepInfo(NamedTuple):
@@ -37,19 +43,36 @@ class Interceptor:
         """The result of sub-layer `fn(x, *rest)`, by calling it or otherwise."""
         return fn(x, *rest)
 
-    def claim(self, i: int, h: Hidden, ctx: Context) -> tuple[int, Hidden] | None:
-        """Take over blocks from `i` on: the next block to run and its streams, or None to leave block `i` alone."""
-        return None
+    def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
+        """The streams after blocks `start` to `stop` (exclusive), by ``run(h, a, b)`` on ranges of them or otherwise.
+
+        ``ctx.depth`` blocks make the whole stack; ``ctx.path`` names it.
+        """
+        return run(h, start, stop)
 
     def kv(self, kind: str, kv: KV, ctx: Context) -> KV:
         """Keys and values of an attention call, to record, replace, append to or overwrite."""
         return kv
 
+    def report(self, store: Mapping[tuple[str, ...], Any], sampler: Sampler | None = None) -> dict[str, Any]:
+        """What it did in the run that left `store`, as JSON; warns where `sampler` broke what it assumes."""
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """JSON arguments that build an equal interceptor."""
+        return {}
+
 
 class Chain(Interceptor):
-    """Several interceptors as one; the first is the outermost."""
+    """Several interceptors as one; the first is the outermost.
+
+    Raises:
+        InputError: one object twice, whose two places would share one memory.
+    """
 
     def __init__(self, parts: Sequence[Interceptor]) -> None:
+        if len(set(map(id, parts))) < len(parts):
+            raise InputError("interceptors", "one object twice", "each once")
         self.parts = tuple(parts)
 
     def around(self, ctx: Context, kind: str, fn: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:
@@ -57,8 +80,8 @@ class Chain(Interceptor):
             fn = _wrapped(part, ctx, kind, fn)
         return fn(x, *rest)
 
-    def claim(self, i: int, h: Hidden, ctx: Context) -> tuple[int, Hidden] | None:
-        return next((c for part in self.parts if (c := part.claim(i, h, ctx)) is not None), None)
+    def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
+        return reduce(lambda inner, part: _spanned(part, ctx, inner), reversed(self.parts), run)(h, start, stop)
 
     def kv(self, kind: str, kv: KV, ctx: Context) -> KV:
         for part in self.parts:
@@ -70,11 +93,16 @@ def _wrapped(part: Interceptor, ctx: Context, kind: str, fn: Callable[..., Tenso
     return lambda x, *rest: part.around(ctx, kind, fn, x, *rest)
 
 
+def _spanned(part: Interceptor, ctx: Context, run: Run) -> Run:
+    return lambda h, start, stop: part.span(ctx, run, h, start, stop)
+
+
 class Context:
     """Handed to every block of one network call.
 
     Args:
         info: the step this call belongs to.
+        t: the process's times of the query, (B,) for each lane or broadcasting against its state; None outside a run.
         interceptor: who listens, or None.
         lanes: guidance branch of each equal share of the batch, in row order.
         request: names the run when several share a network.
@@ -87,6 +115,7 @@ class Context:
 
     __slots__ = (
         "attention",
+        "depth",
         "info",
         "interceptor",
         "lanes",
@@ -95,6 +124,7 @@ class Context:
         "skip",
         "stop_after",
         "store",
+        "t",
         "tap_at",
         "taps",
     )
@@ -103,6 +133,7 @@ class Context:
         self,
         info: StepInfo | None = None,
         *,
+        t: Tensor | None = None,
         interceptor: Interceptor | None = None,
         lanes: tuple[str, ...] = ("cond",),
         request: str = "",
@@ -112,11 +143,11 @@ class Context:
         skip: frozenset[int] = frozenset(),
         attention: str = "",
     ) -> None:
-        self.info = StepInfo() if info is None else info
+        self.info, self.t = StepInfo() if info is None else info, t
         self.interceptor, self.lanes, self.request = interceptor, lanes, request
         self.store = {} if store is None else store
         self.tap_at, self.stop_after, self.skip, self.attention = tap_at, stop_after, skip, attention
-        self.path = ""
+        self.path, self.depth = "", 0
         self.taps: dict[int, Hidden] = {}
 
     def site(self, kind: str, fn: Callable[..., Tensor], x: Tensor, *rest: Any) -> Tensor:

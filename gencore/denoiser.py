@@ -39,6 +39,7 @@ class Denoiser:
         request: names this run in interceptors' keys.
         attention: name of the attention back end.
         noise: what transforms draw from; needed where there are any.
+        dtype: the network's, where states may be kept in a finer one.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class Denoiser:
         request: str = "",
         attention: str = "",
         noise: Noise | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self.net, self.process, self.conditions, self.guidance = net, process, conditions, guidance
         if transforms and noise is None:
             raise InputError("noise", "nothing", "a keyed source, which transforms draw from")
+        self.dtype = dtype
         self.transforms, self.request, self.attention, self.noise = tuple(transforms), request, attention, noise
         self.interceptor = None if not interceptors else (
             interceptors[0] if len(interceptors) == 1 else Chain(interceptors))  # fmt: skip
@@ -79,15 +82,16 @@ class Denoiser:
             group = [b for b in wanted if b.skip == skip]
             parts = [self._conditions(b) for b in group]
             n = len(group)
-            ctx = Context(info, t=t, interceptor=self.interceptor, lanes=tuple(b.name for b in group), request=self.request,
-                          store=self.store, skip=skip, attention=self.attention)  # fmt: skip
+            ctx = Context(info, t=t, interceptor=self.interceptor, lanes=tuple(b.name for b in group),
+                          request=self.request, store=self.store, skip=skip, attention=self.attention)  # fmt: skip
             cond = parts[0] if n == 1 else concatenated(parts)
             repeat = (n, *(1,) * (x.ndim - 1))
             shared = n == 1 or (model_t.ndim > 1 and len(model_t) == 1)
             time = model_t if shared else model_t.repeat(n, *(1,) * (model_t.ndim - 1))
             # A compiled network is one graph without interceptors; with one attached its eager forward runs.
             call = self.net if self.interceptor is None else self.net.forward
-            out = call(x if n == 1 else x.repeat(repeat), time, cond, ctx)
+            shown = x if self.dtype is None or not x.is_floating_point() else x.to(self.dtype)
+            out = call(shown if n == 1 else shown.repeat(repeat), time, cond, ctx)
             outputs.update(zip((b.name for b in group), out.pred.chunk(n), strict=True))
             self.calls += n
         if self.process.kind == "discrete" and self.interceptor is None:

@@ -19,7 +19,7 @@ API_VERSION = (1, 0)
 
 KINDS = (
     "modality", "backbone", "process", "tokenizer", "conditioner", "sampler", "guidance", "interceptor", "objective",
-    "adapter", "attention", "metric", "importer", "preset", "golden", "command",
+    "adapter", "attention", "mask", "metric", "importer", "preset", "golden", "command",
 )  # fmt: skip
 """The kinds a manifest may provide."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from torch import Tensor
 
@@ -16,7 +16,7 @@ from gencore.media.files import check_output
 
 if TYPE_CHECKING:
     from gencore.data import Data
-    from gencore.generated import Generated
+    from gencore.generated import Generated, Progress
     from gencore.pipeline import Pipeline
 
 
@@ -34,6 +34,14 @@ class Difference:
     largest: str = ""
 
 
+class View(Protocol):
+    """Called with every step of a run, and closed at its end."""
+
+    def __call__(self, progress: Progress) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Modality(ABC):
     """One kind of data.
 
@@ -42,12 +50,16 @@ class Modality(ABC):
         alias: what `Generated` calls its samples (``out.images``).
         suffix: of the file `save` writes when no name is given.
         words: what `asked` reads, besides the words of a pipeline's conditioner.
+        metrics: groups of figures that `evaluate` takes as ``metric``; empty where it always gives all.
+        enough: samples an evaluation makes when no number is said.
     """
 
     name: str
     alias: str
     suffix: str
     words: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    enough: int = 1000
 
     def asked(self, words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> Mapping[str, Any]:
         """What the modality's own `words` stand for (``task="predict"``, ``prompt="In the"``), in the core's terms.
@@ -137,7 +149,7 @@ class Modality(ABC):
 
     @abstractmethod
     def evaluate(self, pipe: Pipeline, data: Data, *, n: int, seed: int = 0, train: Data | None = None,
-                 progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:  # fmt: skip
+                 progress: Callable[[int, int], None] | None = None, **options: Any) -> dict[str, Any]:  # fmt: skip
         """Figures of the model against held-out data, JSON-able; each named after its feature extractor.
 
         Args:
@@ -145,6 +157,7 @@ class Modality(ABC):
             n: number of samples to make.
             train: what the model was trained on, for baselines and to find copies; None goes without.
             progress: called with samples made and `n`.
+            options: ``metric``, one of `metrics`, where there are any.
         """
 
     def example(self, pipe: Pipeline, n: int = 1) -> dict[str, Any]:
@@ -157,6 +170,10 @@ class Modality(ABC):
         Raises:
             InputError: it lacks a part; the text says how to get it.
         """
+        return None
+
+    def view(self, pipe: Pipeline, stream: TextIO) -> View | None:
+        """What shows a run in progress on `stream`, or None where only its steps are counted."""
         return None
 
     def showcase(self, pipe: Pipeline, seed: int) -> Generated:

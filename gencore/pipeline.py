@@ -19,6 +19,7 @@ from gencore.conditioner import Conditioner
 from gencore.denoiser import Denoiser
 from gencore.errors import InputError, unknown
 from gencore.generated import Generated, Progress
+from gencore.inversion import Inverted, rising
 from gencore.known import KnownMode
 from gencore.media.files import atomic_write
 from gencore.modality import Modality
@@ -27,7 +28,7 @@ from gencore.noise import Keyed
 from gencore.process import Process
 from gencore.recipe import content_hash, model_hash
 from gencore.request import Request, request
-from gencore.run import stream
+from gencore.run import Step, stream
 from gencore.tokenizer import Latent, Tokenizer
 from gencore.weights.files import write_tensors
 
@@ -122,6 +123,7 @@ class Pipeline:
                 takes the pipeline's default).
             size: of the data grid, where it differs from the default.
             times: exact falling times instead of a number of steps.
+            start: an `Inverted`, or its file, to sample from instead of noise; it brings its times.
             interceptors: caches and recorders attached to this run, as objects or ``"name:key=value"``.
             transforms: of predictions, between the network and the sampler.
             attention: name of an attention back end.
@@ -132,14 +134,53 @@ class Pipeline:
         """
         return self._run(request(self, **options))
 
-    def _run(self, asked: Request) -> Iterator[Progress]:
-        started = time.perf_counter()
+    def invert(self, source: Any, *, strength: float = 1.0, callback: Callable[[Step], None] | None = None,
+               **options: Any) -> Inverted:  # fmt: skip
+        """Walk given data back to noise: ``generate(start=...)`` with the same words returns to it.
+
+        Args:
+            source: what the modality calls known data: a file, a tensor, or what users hold.
+            strength: share of the steps to walk, from the clean end; less keeps more of the data when edited.
+            callback: called with every finished step.
+            options: steps, times, sampler (bdia unless said), guidance, interceptors and words, as for `stream`.
+
+        Raises:
+            InputError: a sampler that cannot walk backwards, or as `stream`.
+        """
+        data = self.modality.known(source, self)
+        asked = request(self, **{"n": len(data), "seed": 0, "sampler": "bdia", **options})
+        if not asked.sampler.inverts:
+            raise InputError("sampler", type(asked.sampler).__name__,
+                             "one that inverts: bdia, rf-solver, ddim, euler, heun")  # fmt: skip
+        if asked.known is not None or asked.start is not None:
+            raise InputError("known" if asked.known else "start", "given with an inversion", "neither of them")
+        with torch.no_grad():
+            x = self.tokenizer.encode(data.to(self.device, self.dtype)).value.double()
+        state = asked.sampler.init(x, rising(asked.times, strength), self.process)
+        denoise, noise = self._denoiser(asked)
+        for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, state=state):
+            state = step.state
+            if callback is not None:
+                callback(step)
+        turned = asked.sampler.turned(state)
+        recipe = {**asked.recipe, "task": "invert", "source": content_hash(data), "strength": strength}
+        return Inverted(turned.x.cpu(), turned.i, turned.times, tuple(m.cpu() for m in turned.memory), asked.sampler,
+                        recipe)  # fmt: skip
+
+    def _denoiser(self, asked: Request) -> tuple[Denoiser, Keyed]:
         conditions = {name: _moved(c, self.device) for name, c in asked.conditions.items()}
         noise = Keyed(asked.seeds, device=self.device)
         denoise = Denoiser(self.backbone, self.process, conditions, guidance=asked.guidance, noise=noise,
-                           transforms=asked.transforms, interceptors=asked.interceptors,
-                           attention=asked.attention)  # fmt: skip
-        for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, known=asked.known, dtype=self.dtype):
+                           transforms=asked.transforms, interceptors=asked.interceptors, attention=asked.attention,
+                           dtype=self.dtype)  # fmt: skip
+        return denoise, noise
+
+    def _run(self, asked: Request) -> Iterator[Progress]:
+        started = time.perf_counter()
+        denoise, noise = self._denoiser(asked)
+        state = None if asked.start is None else asked.start.state(asked.sampler, self.process, self.device)
+        for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, known=asked.known, state=state,
+                           dtype=self.dtype):  # fmt: skip
             if not step.done:
                 yield Progress(step.index, step.total, step, None, self._show)
                 continue
@@ -151,7 +192,8 @@ class Pipeline:
 
     @torch.no_grad()
     def _decode(self, latent: Tensor) -> Tensor:
-        data = self.tokenizer.decode(Latent(latent)).cpu()
+        moved = latent.to(self.dtype) if latent.is_floating_point() else latent
+        data = self.tokenizer.decode(Latent(moved)).cpu()
         return data.float() if data.is_floating_point() else data
 
     def _show(self, latent: Tensor) -> list[Any]:

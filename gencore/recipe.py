@@ -2,8 +2,8 @@
 
 It holds the model hash, versions, conditions, content hashes of inputs, seeds, sampler and interceptors; no clock
 time and no absolute path, so equal runs give equal bytes.  It lives in a PNG text chunk, in the metadata of a
-safetensors header under `KEY`, or in ``<file>.recipe.json`` beside any other file.  Reading needs the standard
-library only.
+safetensors header under `KEY`, in the comment of an MP4, WebM, Matroska or GIF file, or in ``<file>.recipe.json``
+beside any other file.  Reading needs the standard library only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gencore.errors import InputError
+from gencore.media.comments import read_comment
 from gencore.media.files import atomic_write
 
 if TYPE_CHECKING:
@@ -97,6 +98,18 @@ def embed_png(png: bytes, recipe: Recipe) -> bytes:
     return b"".join(out)
 
 
+def comment_of(recipe: Recipe) -> str:
+    """The comment of a media file that carries `recipe`.
+
+    Raises:
+        InputError: `recipe` is not plain JSON.
+
+    >>> comment_of({"gencore": 1})
+    'gencore-recipe:{"gencore":1}'
+    """
+    return f"{KEY}:{dumps(recipe)}"
+
+
 def sidecar(path: str | os.PathLike[str]) -> Path:
     """Where the recipe of `path` lives when its format has no room for one."""
     path = Path(path)
@@ -114,21 +127,14 @@ def write_sidecar(path: str | os.PathLike[str], recipe: Recipe, force: bool = Fa
 
 
 def read_recipe(path: str | os.PathLike[str]) -> Recipe:
-    """The recipe inside `path` (PNG, safetensors), or else of its sidecar; `path` may be a ``.recipe.json`` itself.
+    """The recipe inside `path`, or else of its sidecar; `path` may be a ``.recipe.json`` itself, or a folder with one.
 
     Raises:
         InputError: no such file, a damaged file, or a file without a recipe.
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            if start == _PNG:
-                text = _from_png(start + file.read(), str(path))
-            elif path.suffix == ".safetensors":
-                text = _from_safetensors(start, file, str(path))
-            else:
-                text = path.read_text("utf-8") if path.name.endswith(".recipe.json") else ""
+        text = "" if path.is_dir() else _inside(path)
         if not text and sidecar(path).is_file():
             text = sidecar(path).read_text("utf-8")
     except UnicodeDecodeError:
@@ -144,6 +150,19 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     if not isinstance(recipe, dict):
         raise InputError("file", f"{path} (its recipe is no JSON object)", "a recipe as gencore writes it")
     return recipe
+
+
+def _inside(path: Path) -> str:
+    with path.open("rb") as file:
+        start = file.read(8)
+        if start == _PNG:
+            return _from_png(start + file.read(), str(path))
+        if path.suffix == ".safetensors":
+            return _from_safetensors(start, file, str(path))
+        if path.name.endswith(".recipe.json"):
+            return path.read_text("utf-8")
+        key, _, text = read_comment(file).partition(":")
+        return text if key == KEY else ""
 
 
 def _listed(value: Any) -> Any:

@@ -18,6 +18,7 @@ from gencore.context import Interceptor
 from gencore.denoiser import Transform
 from gencore.errors import InputError, unknown
 from gencore.guidance import ClassifierFree, Guidance
+from gencore.inversion import Inverted
 from gencore.known import Known, KnownMode
 from gencore.noise import seeds_for
 from gencore.recipe import content_hash
@@ -28,8 +29,8 @@ from gencore.spec import LatentSpec
 if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
 
-OPTIONS = ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size", "times", "interceptors",
-           "transforms", "attention")  # fmt: skip
+OPTIONS = ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size", "times", "start",
+           "interceptors", "transforms", "attention")  # fmt: skip
 """What every pipeline accepts besides the words of its conditioner and modality."""
 
 
@@ -43,6 +44,7 @@ class Request:
     guidance: Guidance | None
     known: Known | None
     spec: LatentSpec
+    start: Inverted | None
     conditions: Conditions
     interceptors: tuple[Interceptor, ...]
     transforms: tuple[Transform, ...]
@@ -61,7 +63,8 @@ class Request:
             part = slice(start, start + size)
             conditions = {name: _cut(c, part) for name, c in self.conditions.items()}
             known = None if self.known is None else self.known.rows(part)
-            yield replace(self, seeds=self.seeds[part], conditions=conditions, known=known)
+            begin = None if self.start is None else self.start.rows(part)
+            yield replace(self, seeds=self.seeds[part], conditions=conditions, known=known, start=begin)
 
 
 def request(pipe: Pipeline, **said: Any) -> Request:
@@ -95,6 +98,7 @@ def _request(
     known_mode: KnownMode | None = None,
     size: Sequence[int] | None = None,
     times: Tensor | None = None,
+    start: str | Path | Inverted | None = None,
     interceptors: Sequence[str | Interceptor] = (),
     transforms: Sequence[Transform] = (),
     attention: str = "",
@@ -106,6 +110,12 @@ def _request(
         seed = secrets.randbelow(1_000_000)
     if n is None and not isinstance(seed, int):
         n = len(seed)
+    begin = start if isinstance(start, Inverted) or start is None else Inverted.load(start)
+    if begin is not None:
+        if given := [name for name in ("steps", "times", "known") if said.get(name) is not None]:
+            raise InputError(given[0], "given with start", "none: start brings its own times and cells")
+        n, times = n or begin.count, begin.times
+        sampler = begin.sampler if sampler is None else sampler
     count, conditions = pipe.conditioner({k: v for k, v in words.items() if k in pipe.conditioner.words}, n)
     check_ports(conditions, pipe.backbone.ports)
     back_end(attention)
@@ -118,20 +128,23 @@ def _request(
         times = chosen.times(pipe.process, pipe.backbone.prediction.kind, steps)
     elif steps is not None:
         raise InputError("steps", f"{steps} with times", "one of them")
+    if begin is not None and begin.count != count:
+        raise InputError("start", f"{begin.count} samples for {count}", "one start a sample")
     seeds = seeds_for(seed, count)
     given, given_recipe = _known(pipe, known, mask, known_mode or pipe.defaults.known_mode, said)
     recipe = {
         "gencore": 1, "task": "generate", "modality": pipe.modality.name,
         "model": {"hash": pipe.hash(), "origin": pipe.origin, "dtype": str(pipe.dtype).removeprefix("torch.")},
         "words": {key: _plain(value) for key, value in words.items()}, "seeds": list(seeds),
-        "steps": None if exact else steps, "times": times.tolist() if exact else None,
+        "steps": None if exact else steps, "times": times.tolist() if exact and begin is None else None,
         "sampler": _described("sampler", chosen), "guidance": None if guide is None else _described("guidance", guide),
         "size": list(said["size"]) if "size" in said else None, "known": given_recipe,
         "interceptors": [_described("interceptor", _interceptor(part)) for part in said.get("interceptors", ())],
         "transforms": [type(part).__name__ for part in said.get("transforms", ())], "attention": attention,
+        "start": None if begin is None else {"hash": content_hash(begin.x), "file": file_name(start)},
         "versions": plugins.versions(pipe.modality.name),
     }  # fmt: skip
-    return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), conditions,
+    return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), begin, conditions,
                    tuple(map(_interceptor, interceptors)), tuple(transforms), attention, recipe)  # fmt: skip
 
 
@@ -180,14 +193,17 @@ def _known(pipe: Pipeline, known: Any, mask: Any, mode: KnownMode, said: Mapping
     moved = data.to(pipe.device, pipe.dtype) if data.is_floating_point() else data.to(pipe.device)
     with torch.no_grad():
         value = pipe.tokenizer.encode(moved).value
-    recipe = {"mode": mode, "known": content_hash(data), "mask": content_hash(area),
-              "files": [None if s is None else Path(s).name if isinstance(s, str | Path) else ""
-                        for s in (said.get("known"), said.get("mask"))]}  # fmt: skip
+    files = [file_name(said[name]) if name in said else None for name in ("known", "mask")]
+    recipe = {"mode": mode, "known": content_hash(data), "mask": content_hash(area), "files": files}
     return Known(value, pipe.tokenizer.mask(area.to(pipe.device)), mode), recipe
 
 
 def _cut(c: Condition, part: slice) -> Condition:
     return Condition(c.value[part], None if c.mask is None else c.mask[part], c.null)
+
+
+def file_name(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | Path) else ""
 
 
 def _plain(value: Any) -> Any:

@@ -102,11 +102,20 @@ class Sampler(ABC):
         kind: of the latents it samples.
         order: of convergence towards the ODE's solution; 0 for stochastic methods.
         draws: the kind of noise a step needs, or None.
+        inverts: the step on rising times walks from data to noise.
     """
 
     kind: Literal["continuous", "discrete"] = "continuous"
     order: int = 1
     draws: Kind | None = None
+
+    @property
+    def inverts(self) -> bool:
+        return False
+
+    def turned(self, state: State) -> State:
+        """From the last state of an inversion to the first of a run that samples it back."""
+        return replace(state, i=0, times=state.times.flip(0), memory=(), last=None)
 
     def times(self, process: Any, kind: PredictionKind, steps: int) -> Tensor:
         """The (n + 1,) falling times this method takes when it is given a number of steps."""

@@ -35,14 +35,15 @@ def shifted(times: Tensor, shift: float) -> Tensor:
 def interval(process: GaussianProcess, kind: PredictionKind, eps: float = 1e-3) -> tuple[float, float]:
     """The times (cleanest, noisiest) between which the ODE's velocity is finite.
 
-    A path whose sigma has an infinite slope at t = 0 starts at `eps` (a table process at its first level); a
-    prediction that says nothing about x_0 at pure noise (epsilon, score) ends `eps` before t = 1 where alpha vanishes.
+    A path whose sigma has an infinite slope at t = 0 starts at `eps` (a table process at its first level), and so does
+    a prediction that says nothing about the noise at clean data (x0); one that says nothing about x_0 at pure noise
+    (epsilon, score) ends `eps` before t = 1 where alpha vanishes.
     """
     ends = process.coeffs(torch.tensor([0.0, 1.0], dtype=torch.float64))
     low, high = 0.0, 1.0
     if isinstance(process, TableProcess):
         low = process.at(torch.tensor(0)).item()
-    elif ends.d_sigma[0].abs() > 1e6:
+    elif ends.d_sigma[0].abs() > 1e6 or (kind == "x0" and ends.sigma[0] <= 0):
         low = eps
     if kind in ("epsilon", "score") and ends.alpha[1] < 1e-6:
         high = 1 - eps

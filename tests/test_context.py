@@ -1,4 +1,4 @@
-"""Sites and the block loop: who may listen, claim and skip, on a trunk whose arithmetic is plain to see."""
+"""Sites and the block loop: who may listen, replace and skip, on a trunk whose arithmetic is plain to see."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from gencore.attend import KV, attend
 from gencore.backbone import Block, run_blocks
-from gencore.context import Chain, Context, Interceptor, StepInfo
+from gencore.context import Chain, Context, Interceptor, Run, StepInfo
 from gencore.stream import Hidden, Mod, Stream
 
 MOD = Mod(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
@@ -83,16 +83,31 @@ def test_keys_and_values_pass_every_interceptor() -> None:
     assert log == ["a sees cross", "b sees cross"]
 
 
-def test_a_range_is_claimed_with_its_streams() -> None:
+def test_a_range_is_replaced_with_its_streams_and_the_rest_runs() -> None:
     class Jump(Interceptor):
-        def claim(self, i: int, h: Hidden, ctx: Context) -> tuple[int, Hidden] | None:
-            if i != 1:
-                return None
-            return 3, {"x": h["x"]._replace(x=h["x"].x * 100)}
+        def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
+            assert (ctx.path, ctx.depth) == ("blocks.", 4)
+            h = run(h, start, 1)
+            assert ctx.path == "blocks."
+            return run({"x": h["x"]._replace(x=h["x"].x * 100)}, 3, stop)
+
+    class Twice(Interceptor):
+        def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
+            return run(run(h, start, stop), start, stop)
 
     assert run(Context(interceptor=Jump())) == 1004
-    # In a chain the first to claim decides.
     assert run(Context(interceptor=Chain([Interceptor(), Jump()]))) == 1004
+    # The first of a chain is the outermost: it runs the second, whole, as often as it likes.
+    assert run(Context(interceptor=Chain([Twice(), Jump()]))) == (10 * 1004 + 1) * 1000 + 4
+    assert run(Context(interceptor=Chain([Jump(), Twice()]))) == 11 * 10000 + 44
+
+
+def test_several_stacks_have_sites_of_their_own() -> None:
+    log: list[str] = []
+    ctx = Context(interceptor=Log("a", log))
+    h: Hidden = {"x": Stream(torch.zeros(1, 1, 1))}
+    run_blocks(BLOCKS, h, MOD, ctx, 2, 3, "decoder")
+    assert log[0] == "a enters decoder.2.mlp"
 
 
 def test_an_interceptor_may_answer_for_a_site_and_sees_its_input() -> None:

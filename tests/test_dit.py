@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from gencore.backbones.dit import DiT
 from gencore.condition import Condition
@@ -395,3 +396,23 @@ def test_forward_derivatives_pass_the_math_attention() -> None:
     with torch.no_grad():
         torch.testing.assert_close(slope, (f(x + h * v) - f(x - h * v)) / (2 * h), rtol=1e-6, atol=1e-8)
         torch.testing.assert_close(out, call(net, x, T[:1], cond), rtol=0, atol=1e-12)
+
+
+def test_a_trained_position_table_is_a_parameter_of_one_grid() -> None:
+    net = DiT(1, (2, 2), width=16, depth=1, heads=2, pos="table", grid=(2, 3))
+    again = DiT.from_config(json.loads(json.dumps(net.config())))
+    again.load_state_dict(net.state_dict())
+    with torch.no_grad():
+        nn.init.normal_(net.final.weight)
+        nn.init.normal_(net.table)
+    x, t = torch.zeros(1, 1, 4, 6), torch.zeros(1)
+    still = net(x, t, {}, Context()).pred
+    with torch.no_grad():
+        net.table += net.table.flip(0)
+    assert not torch.allclose(net(x, t, {}, Context()).pred, still)
+    with pytest.raises(InputError, match="size: got a grid of"):
+        net(torch.zeros(1, 1, 6, 4), t, {}, Context())
+    with pytest.raises(InputError, match="grid"):
+        DiT(1, (2, 2), width=16, depth=1, heads=2, pos="table")
+    with pytest.raises(InputError, match="grid"):
+        DiT(1, (2, 2), width=16, depth=1, heads=2, grid=(2, 3))

@@ -97,8 +97,8 @@ def test_what_has_no_loss_is_refused() -> None:
     z, c = torch.zeros(1, 1), LinearFlow().coeffs(torch.full((1, 1), 0.5))
     with pytest.raises(InputError, match="weight: got likelihood"):
         flow_loss(Denoised("velocity", z, z, c), z, z, "likelihood")
-    with pytest.raises(InputError, match="prediction: got x0"):
-        flow_loss(Denoised("x0", z, z, c), z, z)
+    with pytest.raises(InputError, match="prediction: got v;"):
+        flow_loss(Denoised("v", z, z, c), z, z)
     with pytest.raises(InputError, match="prediction: got velocity"):
         denoising_loss(TableProcess.named(), z, z, torch.zeros(1, dtype=torch.long), Denoised("velocity", z, z, c))
     with pytest.raises(InputError, match=r"density: got 'logitnormal'.*did you mean 'logit_normal'"):

@@ -1,4 +1,4 @@
-"""From options and words to a request: modality words, defaults, transforms, what a recipe keeps, and kinds that fit."""
+"""From options and words to a request: words of a modality, defaults, transforms, recipes, and kinds that fit."""
 
 from __future__ import annotations
 

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gencore.backbone import Block, Trunk
-from gencore.condition import Conditions, check_ports
+from gencore.condition import Conditions
 from gencore.context import Context
 from gencore.denoised import Prediction
 from gencore.errors import InputError, unknown
-from gencore.nn.embed import TimeEmbedding, patch_grid, patchify, sincos_grid, unpatchify
+from gencore.nn.embed import TimeEmbedding, patch_grid, patchify, sincos_grid, token_time, unpatchify
 from gencore.nn.layers import CrossAttention, Mlp, Norm, NormKind, SelfAttention, modulate
-from gencore.nn.ports import build_ports
+from gencore.nn.ports import build_ports, enter
 from gencore.nn.rope import Rope, grid_positions
 from gencore.stream import Hidden, Mod, Stream
 
@@ -78,13 +78,16 @@ class DiT(Trunk):
         prediction: what the output means; `extra` channels double the output.
         norm: "layer" or "rms".
         qk_norm: normalise queries and keys, or None.
-        pos: "sincos" table, rebuilt for any grid, or axial "rope".
+        pos: "sincos" table, rebuilt for any grid, axial "rope", or a trained "table" for one grid.
+        grid: sizes of the token grid of a trained table.
         time_axes: axes along which cells may carry a time of their own.
         freq_shift: of `gencore.nn.embed.time_features`.
 
     Raises:
         InputError: the width does not suit the heads or the position table.
     """
+
+    prediction: Prediction
 
     def __init__(
         self,
@@ -99,20 +102,24 @@ class DiT(Trunk):
         prediction: Prediction = Prediction(),
         norm: NormKind = "layer",
         qk_norm: NormKind | None = None,
-        pos: Literal["sincos", "rope"] = "sincos",
+        pos: Literal["sincos", "rope", "table"] = "sincos",
+        grid: Sequence[int] | None = None,
         time_axes: Sequence[str] | None = None,
         freq_shift: int = 0,
     ) -> None:
         super().__init__()
         if len(patch) not in _AXES:
             raise InputError("patch", f"{len(patch)} axes", "1, 2 or 3 axes")
-        for name, word, known in (("pos", pos, ("sincos", "rope")), ("norm", norm, ("layer", "rms")),
+        for name, word, known in (("pos", pos, ("sincos", "rope", "table")), ("norm", norm, ("layer", "rms")),
                                   ("qk_norm", qk_norm or "layer", ("layer", "rms"))):  # fmt: skip
             if word not in known:
                 raise unknown(name, word, known)
         if width % heads:
             raise InputError("width", width, f"a multiple of the {heads} heads")
+        if (pos == "table") != (grid is not None):
+            raise InputError("grid", grid, "the sizes of the token grid with pos='table', and only then")
         self.patch, self.width, self.prediction, self.pos = tuple(patch), width, prediction, pos
+        self.grid = None if grid is None else tuple(grid)
         self.axes = _AXES[len(self.patch)]
         self.time_axes = self.axes if time_axes is None else tuple(time_axes)
         self._config = {
@@ -120,6 +127,7 @@ class DiT(Trunk):
             "mlp_ratio": mlp_ratio, "ports": {k: dict(v) for k, v in (ports or {}).items()},
             "prediction": prediction.config(), "norm": norm, "qk_norm": qk_norm, "pos": pos,
             "time_axes": list(self.time_axes), "freq_shift": freq_shift,
+            **({} if grid is None else {"grid": list(grid)}),
         }  # fmt: skip
         self.conditioners = build_ports(ports or {}, width, len(self.patch))
         self.ports = {name: module.port for name, module in self.conditioners.items()}  # type: ignore[misc]
@@ -135,6 +143,8 @@ class DiT(Trunk):
             raise InputError("pos", "rope with token_concat ports", "sincos: the further tokens have no coordinates")
         if pos == "sincos":
             sincos_grid((1,) * len(self.patch), width)
+        elif self.grid is not None:
+            self.table = nn.Parameter(torch.zeros(math.prod(self.grid), width))
         else:
             rope = Rope(width // heads, axes=len(self.patch))
             for block in self.blocks:
@@ -152,21 +162,11 @@ class DiT(Trunk):
     def from_config(cls, config: dict[str, Any]) -> DiT:
         return cls(**{**config, "prediction": Prediction(**config["prediction"])})
 
-    def _token_time(self, t: Tensor, grid: tuple[int, ...], x: Tensor) -> Tensor:
-        """(B, 1) for one time a sample, else (B, N): the largest time of each token's cells."""
-        if t.ndim == 1:
-            return t[:, None]
-        if t.ndim != x.ndim or t.shape[1] != 1:
-            raise InputError("time", f"shape {tuple(t.shape)}", f"(B,) or rank {x.ndim} with one channel")
-        finer = [a for a, n in zip(self.axes, t.shape[2:], strict=True) if n > 1]
-        if stray := [a for a in finer if a not in self.time_axes]:
-            raise InputError("time axes", ", ".join(stray), ", ".join(self.time_axes) or "one time a sample")
-        if not finer:
-            return t.reshape(-1, 1)
-        cells = t.expand(t.shape[0], 1, *(n * p for n, p in zip(grid, self.patch, strict=True)))
-        return patchify(cells, self.patch).amax(-1)
-
     def _positions(self, grid: tuple[int, ...], device: torch.device) -> Tensor:
+        if self.grid is not None:
+            if grid != self.grid:
+                raise InputError("size", f"a grid of {grid} tokens", f"{self.grid}, whose positions were trained")
+            return self.table
         # A cache that tracing fills would have the next call traced again.
         tables = {} if torch.compiler.is_compiling() else self._tables
         table = tables.get(grid)
@@ -177,27 +177,14 @@ class DiT(Trunk):
         return table
 
     def embed(self, x_t: Tensor, t: Tensor, cond: Conditions, ctx: Context) -> tuple[Hidden, Mod]:
-        check_ports(cond, self.ports)
         grid = patch_grid(x_t.shape[2:], self.patch, self.axes)
-        network_t = self._token_time(t, grid, x_t)
+        network_t = token_time(t, x_t.shape, self.patch, self.axes, self.time_axes)
         t_emb = self.time_embed(network_t)
-        mod, joined, streams = t_emb, [x_t], {}
-        extra: list[Stream] = []
-        for name, port in self.ports.items():
-            value = self.conditioners[name](cond[name].value)
-            match port.kind:
-                case "modulation":
-                    mod = mod + value[:, None]
-                case "channel_concat":
-                    joined.append(value.to(x_t.dtype))
-                case "token_concat":
-                    extra.append(Stream(value, mask=cond[name].mask))
-                case "cross_attention":
-                    streams[name] = Stream(value, mask=cond[name].mask)
-        state = torch.cat(joined, dim=1) if len(joined) > 1 else x_t
-        tokens = ctx.site("embed", self._tokens, state)
+        entered = enter(self.conditioners, self.ports, cond, x_t, t_emb)
+        mod, extra = entered.c, list(entered.tokens.values())
+        tokens = ctx.site("embed", self._tokens, entered.state)
         table = self._positions(grid, tokens.device)
-        if self.pos == "sincos":
+        if self.pos != "rope":
             tokens = tokens + table.to(tokens.dtype)
         mask = None
         if extra:
@@ -211,7 +198,7 @@ class DiT(Trunk):
                 pad = sum(s.x.shape[1] for s in extra)
                 mod = torch.cat([mod[:, :1].expand(-1, pad, -1), mod], dim=1)
         pos = table if self.pos == "rope" else None
-        return {MAIN: Stream(tokens, grid, pos, mask), **streams}, Mod(network_t, t_emb, mod)
+        return {MAIN: Stream(tokens, grid, pos, mask), **entered.context}, Mod(network_t, t_emb, mod)
 
     def _tokens(self, state: Tensor) -> Tensor:
         return self.patch_embed(patchify(state, self.patch))
@@ -227,14 +214,18 @@ class DiT(Trunk):
         return unpatchify(ctx.site("head", self._out, stream.x[:, -n:], c), stream.grid, self.patch)
 
 
-def initialise(net: DiT) -> None:
-    """adaLN-Zero: linears Xavier-uniform with zero bias, modulations and output zero, time MLP N(0, 0.02)."""
+def initialise(net: Trunk) -> None:
+    """adaLN-Zero: linears Xavier-uniform with zero bias, modulations and output zero, time MLP N(0, 0.02).
+
+    Args:
+        net: with the parts of `DiT`: `time_embed`, blocks with a `modulation`, `final_modulation` and `final`.
+    """
     for module in net.modules():
         if isinstance(module, nn.Linear):
             nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
     for i in (0, 2):
-        nn.init.normal_(net.time_embed.mlp[i].weight, std=0.02)  # type: ignore[arg-type]
+        nn.init.normal_(net.time_embed.mlp[i].weight, std=0.02)  # type: ignore[arg-type, index, union-attr]
     for linear in [*(b.modulation for b in net.blocks), net.final_modulation, net.final]:
         nn.init.zeros_(linear.weight)  # type: ignore[arg-type]
         nn.init.zeros_(linear.bias)  # type: ignore[arg-type]

@@ -26,6 +26,8 @@ VERBS = {
     "list": ("gencore.cli.list_", "installed plug-ins and what they provide"),
     "info": ("gencore.cli.info", "the card of a modality or model, or the recipe of a file"),
     "generate": ("gencore.cli.generate", "make samples"),
+    "invert": ("gencore.cli.invert", "walk given data back to the noise a sampler would make it from"),
+    "edit": ("gencore.cli.edit", "change what a file shows by inverting it and sampling with other words"),
     "reproduce": ("gencore.cli.reproduce", "make a file again from its recipe and compare"),
     "train": ("gencore.cli.train", "train, fine-tune or resume"),
     "evaluate": ("gencore.cli.evaluate", "measure a model against held-out data"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from gencore.cli.generate import add_model
 from gencore.cli.parser import Parser
 from gencore.cli.progress import progress
 from gencore.cli.table import line, widths
+from gencore.errors import unknown
+from gencore.plugins import resolve
 
 
 def add_arguments(parser: Parser) -> None:
@@ -20,7 +23,8 @@ def add_arguments(parser: Parser) -> None:
     words.add_modality(parser)
     parser.add_argument("--data", type=Path, help="held-out data; of a source with a test part, that part")
     parser.add_argument("--train", type=Path, help="what the model was trained on: for baselines, and to find copies")
-    parser.add_argument("-n", "--n", type=int, default=1000, help="samples to make (default: 1000)")
+    parser.add_argument("--metric", help="this group of figures alone, where the modality has several")
+    parser.add_argument("-n", "--n", type=int, help="samples to make (default: as many as the modality needs)")
     parser.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
     add_model(parser)
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr")
@@ -35,20 +39,35 @@ def run(args: Namespace) -> int:
     """
     from gencore.loading import load
 
+    modality = resolve("modality", args.modality)()
+    if args.metric is not None and args.metric not in modality.metrics:
+        raise unknown("--metric", args.metric, modality.metrics or ["nothing: this modality gives all its figures"])
+    options = {} if args.metric is None else {"metric": args.metric}
+    n = modality.enough if args.n is None else args.n
     pipe = load(args.modality, args.model, device=args.device, dtype=args.dtype, compile=args.compile)
     data = pipe.modality.dataset(args.data, pipe, held_out=True)
     train = pipe.modality.dataset(args.train, pipe) if args.train else None
     with progress("samples", quiet=args.quiet) as report:
-        figures = pipe.modality.evaluate(pipe, data, n=args.n, seed=args.seed, train=train, progress=report)
+        figures = pipe.modality.evaluate(pipe, data, n=n, seed=args.seed, train=train, progress=report, **options)
     figures = {"data": data.describe(), "model": pipe.hash(), **figures}
     if args.json:
         print(json.dumps(figures, indent=2))
         return 0
-    rows = [(name.replace("_", " "), _text(value)) for name, value in figures.items()]
+    rows = list(_rows(figures))
     columns = widths(rows)
     for row in rows:
         print(line(row, columns))
     return 0
+
+
+def _rows(figures: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """(name, value) of every figure; nested ones carry the names they lie under."""
+    for key, value in figures.items():
+        name = f"{before} {key}".strip().replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _rows(value, name)
+        else:
+            yield name, _text(value)
 
 
 def _text(value: Any) -> str:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gencore.cli import parallel, words
 from gencore.cli.parser import Parser
 from gencore.cli.progress import of_steps, progress
+from gencore.errors import InputError
 from gencore.plugins import find, provided, resolve
 
 if TYPE_CHECKING:
     from gencore.generated import Generated
     from gencore.known import Known
-    from gencore.modality import Modality
+    from gencore.modality import Modality, View
+    from gencore.pipeline import Pipeline
     from gencore.spec import LatentSpec
 
 
@@ -36,6 +41,7 @@ def add_arguments(parser: Parser) -> None:
     if "mask" not in own:
         add("--mask", type=Path, help="white = made anew, black = kept")
     add("--known-mode", help="replace_state, compose_input or per_token_time (default: the model's)")
+    add("--start", type=Path, help="sample from a file of gencore invert instead of from noise")
     add("--cache", dest="interceptors", action="append", metavar="NAME:KEY=VALUE",
         help="reuse or forecast parts of the network between steps; gencore list names them")  # fmt: skip
     add("--size", type=words.size, metavar="HxW", help="of the data, where it differs from the model's")
@@ -46,6 +52,8 @@ def add_arguments(parser: Parser) -> None:
     add("-o", "--output", type=Path, help="file, or a folder for one file a sample (default: a new name)")
     add("--force", action="store_true", help="overwrite the output")
     add("--no-recipe", action="store_true", help="write the samples alone")
+    add("--live", action="store_true", help="show the samples as they form, on stderr (default: on a terminal, where "
+        "the modality can)")  # fmt: skip
     add("--quiet", action="store_true", help="nothing on stderr")
     add("--json", action="store_true", help="one JSON object on stdout")
 
@@ -65,13 +73,11 @@ def run(args: Namespace) -> int:
     Raises:
         GencoreError: a value that cannot be used, or an output that cannot be written; then nothing is.
     """
+    from gencore.request import OPTIONS
+
     modality = resolve("modality", args.modality)()
     said = words.words_of(args, find(provided("modality")[args.modality].name).manifest)
-    options = said | {
-        name: value
-        for name in ("n", "seed", "steps", "sampler", "guidance", "known", "mask", "known_mode", "size", "interceptors")
-        if (value := getattr(args, name)) is not None
-    }
+    options = said | {name: value for name in OPTIONS if (value := getattr(args, name, None)) is not None}
     if args.output:
         modality.check_output(args.output, (), force=args.force)
     with parallel.group(args.ranks):
@@ -90,8 +96,9 @@ def _make(args: Namespace, modality: Modality, options: dict[str, Any]) -> int:
     modality.check_output(path, asked.seeds, force=args.force)
     batch = parallel.share(asked, args.ranks, args.batch) if args.ranks > 1 else args.batch
     chunks = len(list(asked.chunks(batch))) // args.ranks
-    with progress("steps", quiet=args.quiet or parallel.rank() > 0) as report:
-        callback = of_steps(report, chunks)
+    silent = args.quiet or parallel.rank() > 0
+    with _watched(args, pipe, silent) as view, progress("steps", quiet=silent or view is not None) as report:
+        callback = of_steps(report, chunks) if view is None else view
         if args.ranks > 1:
             out = parallel.generate(pipe, asked, options, batch=batch, count=args.ranks, callback=callback)
         else:
@@ -104,6 +111,21 @@ def _make(args: Namespace, modality: Modality, options: dict[str, Any]) -> int:
     else:
         print(_closing(out, path, files, asked.known, asked.spec))
     return 0
+
+
+@contextmanager
+def _watched(args: Namespace, pipe: Pipeline, silent: bool) -> Iterator[View | None]:
+    """The modality's view of the run, where it is asked for or stderr is a terminal."""
+    wanted = not silent and not args.json and (args.live or sys.stderr.isatty())
+    view = pipe.modality.view(pipe, sys.stderr) if wanted else None
+    if args.live and view is None:
+        given = "with --quiet or --json" if silent or args.json else f"modality '{args.modality}'"
+        raise InputError("--live", given, "a run that may be shown, of a modality that can")
+    try:
+        yield view
+    finally:
+        if view is not None:
+            view.close()
 
 
 def _stem(modality: str, recipe: dict[str, Any]) -> str:

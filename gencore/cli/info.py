@@ -103,8 +103,9 @@ def command_line(recipe: Mapping[str, Any]) -> str:
     if size := recipe.get("size"):
         parts += ["--size", "x".join(map(str, size))]
     if known:
-        given, mask = (name or "FILE" for name in known["files"])
-        parts += ["--known", given, "--mask", mask, "--known-mode", known["mode"]]
+        for option, name in zip(("--known", "--mask"), known["files"], strict=True):
+            parts += [] if name is None else [option, name or "FILE"]
+        parts += ["--known-mode", known["mode"]]
     if not (origin := model.get("origin", "")).startswith("packaged:"):
         parts += ["--model", origin or "FOLDER"]
     if model.get("dtype", "float32") != "float32":

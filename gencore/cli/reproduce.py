@@ -16,6 +16,7 @@ from gencore.plugins import versions
 from gencore.recipe import read_recipe
 
 if TYPE_CHECKING:
+    from gencore.generated import Generated
     from gencore.modality import Difference
     from gencore.pipeline import Pipeline
 
@@ -23,11 +24,11 @@ _ENTRIES: dict[str, tuple[type, ...]] = {
     "gencore": (int,), "task": (str,), "modality": (str,), "model": (dict,), "words": (dict,), "seeds": (list,),
     "steps": (int, NoneType), "times": (list, NoneType), "sampler": (dict,), "guidance": (dict, NoneType),
     "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "transforms": (list,),
-    "attention": (str,),
-    "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,),
+    "attention": (str,), "start": (dict, NoneType),
+    "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,), "edit": (dict,),
 }  # fmt: skip
 _NUMBERS = {"seeds": (int,), "size": (int,), "times": (int, float)}
-_OPTIONAL = {"batch", "index"}
+_OPTIONAL = {"batch", "index", "edit"}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -37,6 +38,8 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--model", help="folder or hub id of the model, where the recipe's cannot be found")
     parser.add_argument("--known", type=Path, help="the given file, where the recipe names one")
     parser.add_argument("--mask", type=Path, help="its mask")
+    parser.add_argument("--source", type=Path, help="the file that was edited, where the recipe is of an edit")
+    parser.add_argument("--start", type=Path, help="the inversion it started from, where the recipe names one")
     parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N (default: auto)")
     parser.add_argument("-o", "--output", type=Path, help="write the result here")
     parser.add_argument("--force", action="store_true", help="overwrite the output")
@@ -63,10 +66,12 @@ def run(args: Namespace) -> int:
                          "--model FOLDER names it")  # fmt: skip
     if args.output:
         pipe.modality.check_output(args.output, recipe["seeds"], force=args.force)
-    options = _options(recipe, pipe, args)
     chunks = -(-len(recipe["seeds"]) // (recipe.get("batch") or len(recipe["seeds"])))
     with progress("steps", quiet=args.quiet) as report:
-        out = pipe.generate(**options, callback=of_steps(report, chunks))
+        if "edit" in recipe:
+            out = _edited(recipe, pipe, args, of_steps(report))
+        else:
+            out = pipe.generate(**_options(recipe, pipe, args), callback=of_steps(report, chunks))
     if (index := recipe.get("index")) is not None:
         out = replace(out, tensor=out.tensor[index : index + 1], samples=[out.samples[index]],
                       seeds=(out.seeds[index],), recipe={**out.recipe, "index": index})  # fmt: skip
@@ -127,8 +132,30 @@ def _check_inputs(recipe: dict[str, Any], args: Namespace) -> None:
             missing.append(f"--{name} {known['files'][i] or 'FILE'} with {known[name]}")
         elif not (known and known["files"][i] is not None) and getattr(args, name) is not None:
             raise InputError(f"--{name}", getattr(args, name), "nothing: this recipe gives no cells")
+    if "edit" in recipe and args.source is None:
+        missing.append(f"--source {recipe['edit']['source'] or 'FILE'} with {recipe['edit']['hash']}")
+    if args.source is not None and "edit" not in recipe:
+        raise InputError("--source", args.source, "nothing: this recipe edits no file")
+    if recipe["start"] and args.start is None:
+        missing.append(f"--start {recipe['start']['file'] or 'FILE'} with {recipe['start']['hash']}")
+    if args.start is not None and not recipe["start"]:
+        raise InputError("--start", args.start, "nothing: this recipe starts from noise")
     if missing:
         raise InputError("recipe", "inputs that are not here", "; ".join(missing))
+
+
+def _edited(recipe: dict[str, Any], pipe: Pipeline, args: Namespace, callback: Any) -> Generated:
+    from gencore import components
+    from gencore.editing import edit
+    from gencore.recipe import content_hash
+
+    said = recipe["edit"]
+    if (found := content_hash(pipe.modality.known(args.source, pipe))) != said["hash"]:
+        raise InputError("--source", f"{args.source} ({found})", f"the file with {said['hash']}")
+    guidance = 1.0 if recipe["guidance"] is None else components.build("guidance", recipe["guidance"])
+    return edit(pipe, args.source, said["before"], recipe["words"], steps=recipe["steps"], guidance=guidance,
+                sampler=components.build("sampler", recipe["sampler"]), inject=said["inject"], blocks=said["blocks"],
+                strength=said["strength"], callback=callback)  # fmt: skip
 
 
 def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[str, Any]:
@@ -136,6 +163,8 @@ def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[st
     import torch
 
     from gencore import components
+    from gencore.inversion import Inverted
+    from gencore.recipe import content_hash
     from gencore.request import request
 
     options: dict[str, Any] = {name: recipe[name] for name in ("steps", "size", "attention")}
@@ -148,6 +177,11 @@ def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[st
         options["guidance"] = 1.0
     if recipe["times"] is not None:
         options["times"] = torch.tensor(recipe["times"], dtype=torch.float64)
+    if start := recipe["start"]:
+        options["start"] = begin = Inverted.load(args.start)
+        if (found := content_hash(begin.x)) != start["hash"]:
+            raise InputError("--start", f"{args.start} ({found})", f"the file with {start['hash']}")
+        del options["steps"]
     if known := recipe["known"]:
         options |= {"known": args.known, "mask": args.mask, "known_mode": known["mode"]}
         asked = request(pipe, **{name: value for name, value in options.items() if name != "batch"})

@@ -100,3 +100,31 @@ def patch_grid(size: Sequence[int], patch: Sequence[int], axes: Sequence[str]) -
             near = f"{high}" if low == 0 else f"{low} or {high}"
             raise InputError(f"size of axis '{name}'", n, f"a multiple of the patch {p}", f"nearest: {near}")
     return tuple(n // p for n, p in zip(size, patch, strict=True))
+
+
+def token_time(t: Tensor, shape: Sequence[int], patch: Sequence[int], axes: Sequence[str], finer: Sequence[str]
+               ) -> Tensor:  # fmt: skip
+    """The time each token is shown: (B, 1) for one time a sample, else (B, N), the largest of a token's cells.
+
+    >>> token_time(torch.tensor([[0.0, 1.0]]).reshape(1, 1, 2), (1, 3, 2), (1,), ("n",), ("n",))
+    tensor([[0., 1.]])
+
+    Args:
+        t: (B,), or broadcasting against the state with one channel.
+        shape: (B, C, *size) of the state.
+        patch: cells of a token along each axis.
+        axes: names of the grid axes, and `finer` those along which the network takes a time of its own.
+
+    Raises:
+        InputError: times of another shape, or along an axis that is not in `finer`.
+    """
+    if t.ndim == 1:
+        return t[:, None]
+    if t.ndim != len(shape) or t.shape[1] != 1:
+        raise InputError("time", f"shape {tuple(t.shape)}", f"(B,) or rank {len(shape)} with one channel")
+    varying = [a for a, n in zip(axes, t.shape[2:], strict=True) if n > 1]
+    if stray := [a for a in varying if a not in finer]:
+        raise InputError("time axes", ", ".join(stray), ", ".join(finer) or "one time a sample")
+    if not varying:
+        return t.reshape(-1, 1)
+    return patchify(t.expand(t.shape[0], 1, *shape[2:]), patch).amax(-1)

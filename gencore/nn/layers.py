@@ -40,23 +40,24 @@ class SelfAttention(nn.Module):
 
     Args:
         qk_norm: "layer" or "rms" normalises each head's queries and keys with a learned scale (arXiv:2302.05442).
+        bias: whether both projections have one.
     """
 
-    def __init__(self, dim: int, heads: int, *, qk_norm: NormKind | None = None) -> None:
+    def __init__(self, dim: int, heads: int, *, qk_norm: NormKind | None = None, bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv, self.proj = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.qkv, self.proj = nn.Linear(dim, 3 * dim, bias), nn.Linear(dim, dim, bias)
         self.q_norm = Norm(dim // heads, qk_norm, affine=True) if qk_norm else nn.Identity()
         self.k_norm = Norm(dim // heads, qk_norm, affine=True) if qk_norm else nn.Identity()
 
     def forward(self, x: Tensor, stream: Stream, ctx: Context, rope: Rotary | None = None,
-                pattern: Pattern = Full()) -> Tensor:  # fmt: skip
+                pattern: Pattern = Full(), kind: str = "attn") -> Tensor:  # fmt: skip
         b, n, d = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         if stream.mask is not None:
             pattern = pattern & KeyMask(stream.mask)
         kv = KV(self.k_norm(k), v, stream.pos)
-        out = attend(self.q_norm(q), kv, stream.pos, rope=rope, pattern=pattern, ctx=ctx)
+        out = attend(self.q_norm(q), kv, stream.pos, rope=rope, pattern=pattern, ctx=ctx, kind=kind)
         return self.proj(out.transpose(1, 2).reshape(b, n, d))
 
 

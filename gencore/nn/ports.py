@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gencore.condition import Port
+from gencore.condition import Conditions, Port, check_ports
 from gencore.errors import InputError, unknown
+from gencore.stream import Stream
 
 
 class LabelPort(nn.Module):
@@ -78,3 +79,47 @@ def build_ports(ports: Mapping[str, Mapping[str, Any]], dim: int, rank: int) -> 
             case _:
                 raise InputError(f"port '{name}'", dict(spec), "a kind, and dims or classes")
     return nn.ModuleDict(built)
+
+
+class Entered(NamedTuple):
+    """Where conditions entered a network.
+
+    Args:
+        state: (B, C + joined channels, ...) the state and the maps joined to its channels.
+        c: (B, M, D) the time embedding plus the modulation conditions.
+        tokens: streams that join the state's tokens, by port.
+        context: streams read by cross attention, by port.
+    """
+
+    state: Tensor
+    c: Tensor
+    tokens: dict[str, Stream]
+    context: dict[str, Stream]
+
+
+def enter(embeddings: nn.ModuleDict, ports: Mapping[str, Port], cond: Conditions, x_t: Tensor, t_emb: Tensor
+          ) -> Entered:  # fmt: skip
+    """Every condition of `cond`, embedded, at the place its port says.
+
+    Args:
+        embeddings: what `build_ports` returned, and `ports` the ports of its modules.
+        x_t: (B, C, ...) the state.
+        t_emb: (B, M, D) the embedded times.
+
+    Raises:
+        InputError: a condition without port, or a port without condition.
+    """
+    check_ports(cond, ports)
+    c, maps = t_emb, [x_t]
+    streams: dict[str, dict[str, Stream]] = {"token_concat": {}, "cross_attention": {}}
+    for name, port in ports.items():
+        value = embeddings[name](cond[name].value)
+        match port.kind:
+            case "modulation":
+                c = c + value[:, None]
+            case "channel_concat":
+                maps.append(value.to(x_t.dtype))
+            case kind:
+                streams[kind][name] = Stream(value, mask=cond[name].mask)
+    state = torch.cat(maps, dim=1) if len(maps) > 1 else x_t
+    return Entered(state, c, streams["token_concat"], streams["cross_attention"])

@@ -18,6 +18,7 @@ from gencore.denoiser import Denoiser
 from gencore.errors import InputError
 from gencore.noise import Noise
 from gencore.objective import per_sample_mean
+from gencore.objectives.region import WHOLE, Region
 from gencore.processes.posterior import VarianceKind, clipped_variance, level_posteriors, log_variance
 from gencore.processes.tables import TableProcess
 from gencore.spec import broadcast_time
@@ -44,14 +45,15 @@ def discretised_log_likelihood(x: Tensor, mean: Tensor, logvar: Tensor) -> Tenso
     return p.clamp(min=1e-12).log()
 
 
-def variational_term(process: TableProcess, x0: Tensor, level: Tensor, d: Denoised, variance: VarianceKind) -> Tensor:
+def variational_term(process: TableProcess, x0: Tensor, level: Tensor, d: Denoised, variance: VarianceKind,
+                     region: Region = WHOLE) -> Tensor:  # fmt: skip
     """One term of the bound at integer levels (B,), bits per dim (B,): KL, at level 0 the discretised likelihood."""
     here, neighbour = level_posteriors(process, broadcast_time(level, x0))
     logvar = log_variance(variance, here, neighbour, d).to(x0.dtype)
     mean = here.mean(d.x0, d.x_t)
     true_logvar = clipped_variance(here, neighbour).log().to(x0.dtype)
-    kl = per_sample_mean(gaussian_kl(here.mean(x0, d.x_t), true_logvar, mean, logvar))
-    nll = per_sample_mean(-discretised_log_likelihood(x0, mean, logvar))
+    kl = region.bound_mean(gaussian_kl(here.mean(x0, d.x_t), true_logvar, mean, logvar))
+    nll = region.bound_mean(-discretised_log_likelihood(x0, mean, logvar))
     return torch.where(level == 0, nll, kl) / math.log(2)
 
 

@@ -49,6 +49,10 @@ class DDIM(Sampler):
         object.__setattr__(self, "draws", "normal" if self.eta > 0 else None)
         object.__setattr__(self, "order", 0 if self.eta > 0 else 1)
 
+    @property
+    def inverts(self) -> bool:
+        return self.eta == 0
+
     def step(self, state: State, noise: Noise) -> Steps:
         d = yield Query(state.x, state.time(state.i))
         if self.clip is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from gencore.denoised import PredictionKind
 from gencore.errors import unknown
 from gencore.noise import Noise
-from gencore.process import GaussianProcess
+from gencore.process import Coeffs, GaussianProcess
 from gencore.sampler import Query, Sampler, State, Steps
 from gencore.samplers.ddim import ddim_update
 from gencore.schedules import ode_times
@@ -50,6 +50,10 @@ def combine(x: Tensor, slopes: list[Tensor], weights: tuple[float, ...], h: Tens
 _SINGULAR = 1e6
 
 
+def _infinite(c: Coeffs) -> Tensor:
+    return (c.sigma <= 0) & (c.d_sigma.abs() > _SINGULAR)
+
+
 @dataclass(frozen=True)
 class RungeKutta(Sampler):
     """Fixed-step explicit Runge-Kutta.
@@ -69,22 +73,26 @@ class RungeKutta(Sampler):
     def times(self, process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
         return ode_times(process, kind, steps)
 
+    @property
+    def inverts(self) -> bool:
+        return True
+
     def step(self, state: State, noise: Noise) -> Steps:
         table, t, s = TABLEAUX[self.method], state.time(state.i), state.time(state.i + 1)
-        target = state.process.coeffs(broadcast_time(s, state.x))
-        # Where the slope is infinite at clean data (VP, tables) the last step is the exponential-integrator Euler one.
-        singular = (target.sigma <= 0) & (target.d_sigma.abs() > _SINGULAR)
+        here, target = (state.process.coeffs(broadcast_time(end, state.x)) for end in (t, s))
+        first = yield Query(state.x, t)
+        # Where the slope is infinite at clean data (VP, tables), or the prediction does not tell it there (x0), the
+        # step that touches it is the exponential-integrator Euler one.
+        singular = _infinite(here) | _infinite(target)
+        if first.kind == "x0":
+            singular = singular | (here.sigma <= 0) | (target.sigma <= 0)
         if bool(singular.all()):
-            d = yield Query(state.x, t)
-            return state.advance(ddim_update(d, target), d)
+            return state.advance(ddim_update(first, target), first)
         h = broadcast_time(s - t, state.x)
-        slopes: list[Tensor] = []
-        first = None
-        for j, (c, row) in enumerate(zip(table.c, table.a, strict=True)):
-            d = yield Query(combine(state.x, slopes, row, h), t + c * (s - t), "" if j == 0 else f"k{j + 1}")
-            first = first or d
+        slopes = [first.velocity]
+        for j, (c, row) in enumerate(zip(table.c[1:], table.a[1:], strict=True), start=2):
+            d = yield Query(combine(state.x, slopes, row, h), t + c * (s - t), f"k{j}")
             slopes.append(d.velocity)
-        assert first is not None
         x = combine(state.x, slopes, table.b, h)
         if bool(singular.any()):
             x = torch.where(singular, ddim_update(first, target), x)

@@ -18,6 +18,7 @@ from gencore.run import Step, stream
 from gencore.sampler import Sampler
 from gencore.schedules import uniform
 from gencore.spec import LatentSpec
+from gencore.testing import laws
 from gencore.testing.analytic import AnalyticBackbone, Mixture
 from gencore.testing.failures import CheckFailed
 
@@ -135,42 +136,38 @@ def _ends(sampler: Sampler) -> None:
 
 
 def _resumes(sampler: Sampler) -> None:
-    process, noise = LinearFlow(), _noise(sampler, range(3))
+    noise = _noise(sampler, range(3))
     steps: list[Step] = []
     kept: list[Tensor] = []
-    for step in walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0):
+    for step in _run(sampler, noise):
         if steps and not torch.equal(steps[-1].x, kept[-1]):
             raise CheckFailed(f"step {step.index} changes the state it was given")
         steps.append(step)
         kept.append(step.x.clone())
     for step in steps[:-1]:
-        *_, last = walk(
-            sampler, process, SAMPLES, noise, times=_grid(sampler, process), state=step.state, variance=-1.0
-        )
+        *_, last = _run(sampler, noise, state=step.state)
         if not torch.equal(last.x, steps[-1].x):
             raise CheckFailed(f"continuing after step {step.index} ends elsewhere than the straight run")
 
 
 def _repeats(sampler: Sampler) -> None:
-    process, noise = LinearFlow(), _noise(sampler, range(3))
-    runs = [walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0) for _ in range(2)]
-    alone = solve(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0)
+    noise = _noise(sampler, range(3))
+    runs = [_run(sampler, noise) for _ in range(2)]
+    *_, alone = _run(sampler, noise)
     for a, b in zip(*runs, strict=True):
         if not torch.equal(a.x, b.x):
             raise CheckFailed(
                 f"two equal runs taken in turns differ at step {a.index}: something is kept in the sampler"
             )
-    if not torch.equal(a.x, alone):
+    if not torch.equal(a.x, alone.x):
         raise CheckFailed("the same call twice gives two results")
 
 
 def _alone(sampler: Sampler) -> None:
-    process = LinearFlow()
-    times = _grid(sampler, process)
-    batch = solve(sampler, process, SAMPLES, _noise(sampler, range(5)), times=times, variance=-1.0)
+    *_, batch = _run(sampler, _noise(sampler, range(5)))
     for seed in range(5):
-        one = solve(sampler, process, SAMPLES, _noise(sampler, [seed]), times=times, variance=-1.0)
-        if (gap := (one[0] - batch[seed]).abs().max().item()) > 1e-10:
+        *_, one = _run(sampler, _noise(sampler, [seed]))
+        if (gap := (one.x[0] - batch.x[seed]).abs().max().item()) > 1e-10:
             raise CheckFailed(f"a sample differs by {gap:.2g} between alone and in a batch of 5")
 
 
@@ -191,8 +188,9 @@ def _known(sampler: Sampler) -> None:
 
 
 def _config(sampler: Sampler) -> None:
+    make = getattr(type(sampler), "from_config", lambda config: type(sampler)(**config))
     try:
-        again = type(sampler)(**sampler.config())
+        again = make(sampler.config())
     except TypeError as fault:
         raise CheckFailed(f"config() does not build it again: {fault}") from fault
     if again.config() != sampler.config():
@@ -209,7 +207,18 @@ SAMPLER_CHECKS: dict[str, Callable[[Sampler], None]] = {
     "known": _known,
     "config": _config,
 }
-"""What `check_sampler` checks, in order."""
+"""What `check_sampler` checks of a continuous sampler, in order."""
+
+LAW_CHECKS: dict[str, Callable[[Sampler], None]] = {
+    "law": laws.check_law,
+    "end-point": laws.check_ends,
+    "resume": _resumes,
+    "repeat": _repeats,
+    "batch": _alone,
+    "known": laws.check_known,
+    "config": _config,
+}
+"""What it checks of a discrete one."""
 
 
 def check_sampler(sampler: Sampler) -> None:
@@ -217,7 +226,8 @@ def check_sampler(sampler: Sampler) -> None:
 
     Checks the declared order (or, for order 0, the moments of the result), the end point, that a run resumed from any
     step equals the straight one, that nothing is kept between runs, that a sample does not depend on its batch, that
-    known cells come back bit for bit in every mode, and that `config` builds it again.
+    known cells come back bit for bit in every mode, and that `config` builds it again.  A discrete sampler of an order
+    above 0 must have the exact law of a small vocabulary as steps grow, beside given tokens too.
 
     >>> from gencore.samplers.runge_kutta import heun
     >>> check_sampler(heun())
@@ -226,7 +236,8 @@ def check_sampler(sampler: Sampler) -> None:
         CheckFailed: lists every check that fails, with what was measured.
     """
     failures = []
-    for name, check in SAMPLER_CHECKS.items():
+    checks = LAW_CHECKS if sampler.kind == "discrete" else SAMPLER_CHECKS
+    for name, check in checks.items():
         try:
             check(sampler)
         except CheckFailed as fault:
@@ -241,6 +252,14 @@ def adaptive(sampler: Sampler, process: GaussianProcess) -> bool:
     """Whether the sampler chooses its own steps."""
     times = torch.tensor([1.0, 0.0], dtype=torch.float64)
     return sampler.init(torch.zeros(1, 1, 1, dtype=torch.float64), times, process).steps == 0
+
+
+def _run(sampler: Sampler, noise: Noise, **options: Any) -> Iterator[Step]:
+    """A short walk on data of the sampler's kind."""
+    if sampler.kind == "discrete":
+        return laws.walk(sampler, noise, **options)
+    process = LinearFlow()
+    return walk(sampler, process, SAMPLES, noise, times=_grid(sampler, process), variance=-1.0, **options)
 
 
 def _grid(sampler: Sampler, process: GaussianProcess) -> Tensor:

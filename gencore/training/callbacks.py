@@ -106,6 +106,11 @@ class Previews(StepCallback):
         if not trainer.is_global_zero or (step % self.every and step != module.training_run.steps):
             return
         pipe = module.averaged()
+        try:
+            pipe.modality.ready(pipe)
+        except InputError:
+            # What is no generator by itself, such as an energy, has nothing to show.
+            return
         words = pipe.modality.example(pipe, self.samples)
         out = pipe.generate(**words, seed=0, steps=min(self.steps, pipe.defaults.steps))
         self.folder.mkdir(exist_ok=True)

@@ -10,6 +10,7 @@ what a user should know of the file goes into ``pipeline.card["imported"]["notes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from gencore import plugins
@@ -47,3 +48,8 @@ def looks_like(names: Iterable[str], to: str) -> str:
     if known[best] <= known[to] or 2 * known[best] < len(names):
         return ""
     return f"this looks like {best} (gencore convert {best})"
+
+
+def imported(system: str, path: str | Path, notes: list[str], licence: str) -> dict[str, Any]:
+    """The card of an imported model."""
+    return {"licence": licence, "imported": {"system": system, "file": Path(path).name, "notes": notes}}

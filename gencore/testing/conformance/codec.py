@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gencore.errors import InputError
+from gencore.process import AbsorbingProcess
 from gencore.testing.conformance.subject import Subject
 from gencore.testing.failures import CheckFailed, require
 
@@ -38,12 +39,29 @@ def spec_matches_shapes(subject: Subject) -> None:
     except InputError as fault:
         raise CheckFailed(f"encoding does not give what spec() declares: {fault}") from fault
     require(latent.is_floating_point() == (spec.kind == "continuous"), f"{spec.kind} latents are {latent.dtype}")
+    if spec.kind == "discrete":
+        _clean_tokens(subject, latent)
     *_, last = subject.stream(2)
     require(last.step.x.shape == spec.shape(2), f"samples are {tuple(last.step.x.shape)}, not {spec.shape(2)}")
+    if spec.kind == "discrete":
+        _clean_tokens(subject, last.step.x)
     fold, cells = pipe.tokenizer.facts.fold, [axis for axis in spec.names if axis not in ("b", "c")]
     require(not fold or len(fold) == len(cells), f"facts.fold {fold} is not one number a grid axis of '{spec.axes}'")
     told = f"spec and fold {fold} say a data grid of {subject.grid()}, but data are {tuple(data.shape)}"
     require(_has(data, subject.grid()), told)
+
+
+def _clean_tokens(subject: Subject, latent: Tensor) -> None:
+    """Data are tokens of the vocabulary, and none of them is the mask, which says that a token is not known."""
+    spec, process = subject.pipe.tokenizer.spec(), subject.pipe.process
+    assert spec.vocab is not None
+    require(latent.dtype == torch.int64, f"token ids are {latent.dtype}, not int64")
+    low, high = latent.min().item(), latent.max().item()
+    require(low >= 0 and high < spec.vocab, f"token ids {low}..{high} leave the vocabulary of {spec.vocab}")
+    if isinstance(process, AbsorbingProcess):
+        mask = process.mask_id
+        require(mask < spec.vocab, f"the process's mask {mask} is no token of the vocabulary of {spec.vocab}")
+        require(not bool((latent == mask).any()), f"clean data hold the mask token {mask}")
 
 
 def mask_fits_the_latent(subject: Subject) -> None:

@@ -78,7 +78,7 @@ def options_and_words_agree(subject: Subject) -> None:
     from gencore.request import OPTIONS
 
     declared = {option.name for option in subject.manifest.options}
-    words = set(subject.pipe.conditioner.words)
+    words = {*subject.pipe.conditioner.words, *subject.modality.words}
     require(words <= declared, f"the manifest declares no option for {', '.join(sorted(words - declared))}")
     dead = {o.name for o in subject.manifest.options if o.name not in words and o.name not in OPTIONS}
     if subject.manifest.default or subject.model is None:

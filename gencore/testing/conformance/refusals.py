@@ -38,7 +38,7 @@ def unknown_words_are_refused(subject: Subject) -> None:
     """A misspelt word that is dropped in silence gives a result nobody asked for: every word is read or refused, with
     the nearest one that exists."""
     refused("the word 'no_such_word'", lambda: subject.generate(no_such_word=1), "no_such_word")
-    for word in subject.pipe.conditioner.words:
+    for word in (*subject.pipe.conditioner.words, *subject.modality.words):
         misspelt = word[:-1] + "_" + word[-1]
         refused(f"the word '{misspelt}'", lambda w=misspelt: subject.generate(**{w: 1}), misspelt, word)
 
@@ -53,8 +53,8 @@ def values_out_of_range_are_refused(subject: Subject) -> None:
     for name, options in cases.items():
         asked: dict[str, Any] = {**subject.words(), "seed": 1, "steps": 1, **options}
         refused(f"{name}={options[name]!r}", lambda asked=asked: subject.pipe.generate(**asked), name)
-    for word in subject.pipe.conditioner.words:
-        if word in subject.words():
+    for word in (*subject.pipe.conditioner.words, *subject.modality.words):
+        if word in subject.words() or word in subject.modality.words:
             refused(f"{word} given as an object", lambda w=word: _with_object(subject, w), word)
 
 
@@ -78,6 +78,13 @@ def unusable_given_data_are_refused(subject: Subject) -> None:
         broken = data.clone()
         broken.view(-1)[0] = math.nan
         refused("known with NaN", lambda: subject.generate(known=broken, mask=mask), "known")
+    spec = subject.pipe.tokenizer.spec()
+    if spec.kind == "discrete":
+        assert spec.vocab is not None
+        for token in (-1, spec.vocab):
+            stray = data.clone()
+            stray.view(-1)[0] = token
+            refused(f"known with token {token}", lambda stray=stray: subject.generate(known=stray, mask=mask), "known")
     gone = subject.folder / "no-such-file"
     refused("a known file that is not there", lambda: subject.generate(known=gone, mask=mask), "known")
     refused("an unknown mode", lambda: subject.generate(known=data, mask=mask, known_mode="no-such"), "mode")  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ from gencore.testing.orders import check_sampler
 
 
 def added_samplers_keep_their_contract(subject: Subject) -> None:
-    """A sampler works for every modality, so it is checked on data whose predictions are exact: order, end point,
-    resuming, batches, given cells."""
+    """A sampler works for every modality, so it is checked on data whose predictions are exact: order or law, end
+    point, resuming, batches, given cells."""
     own = subject.samplers(own=True)
     if not own:
         raise Skipped("the plug-in adds no sampler")

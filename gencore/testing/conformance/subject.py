@@ -162,10 +162,12 @@ class Subject:
         return mask
 
     def samplers(self, own: bool = False) -> dict[str, Sampler]:
-        """The samplers the modality offers, by name: its plug-in's, and the core's unless `own`."""
+        """The samplers the modality offers for its kind of latents, by name: its plug-in's, and the core's unless
+        `own`."""
         wanted = {self.plugin.name} if own else {self.plugin.name, CORE}
         names = [name for name, plugin in plugins.provided("sampler").items() if plugin.name in wanted]
-        return {name: components.build("sampler", {"type": name}) for name in names}
+        built = {name: components.build("sampler", {"type": name}) for name in names}
+        return {name: sampler for name, sampler in built.items() if own or sampler.kind == self.pipe.process.kind}
 
     def tried_samplers(self) -> dict[str, Sampler | None]:
         """The pipeline's default (None) and the plug-in's own: for what the core's samplers are known to keep."""
@@ -181,7 +183,7 @@ def awaken(net: torch.nn.Module) -> None:
 
 
 @contextmanager
-def first_inputs(net: torch.nn.Module) -> Iterator[list[Tensor]]:
+def inputs(net: torch.nn.Module) -> Iterator[list[Tensor]]:
     """Collects the states `net` is shown, (B, ...) a call."""
     seen: list[Tensor] = []
     handle = net.register_forward_pre_hook(lambda module, args: seen.append(args[0].clone()))

@@ -21,9 +21,10 @@ def _loss(training: Training, batch: dict[str, Tensor]) -> Tensor:
     pipe, noise = training.pipeline, Keyed(range(1_000_000, 1_000_000 + len(batch["data"])), prefix=("train", 0, 0))
     data = batch["data"] if training.augment is None else training.augment(batch["data"], noise)
     with torch.no_grad():
-        latent = pipe.tokenizer.encode(data, noise).value
+        latent = pipe.tokenizer.encode(data, noise)
     conditions = dropped(pipe.conditioner.targets(batch), pipe.backbone.ports, training.drop, noise)
-    return training.objective.loss("main", {"model": pipe.backbone}, Batch(latent, conditions), noise).total
+    roles = {**training.roles, "model": pipe.backbone}
+    return training.objective.loss("main", roles, Batch(latent.value, conditions, latent.valid), noise).total
 
 
 def one_step_lowers_the_loss(subject: Subject) -> None:

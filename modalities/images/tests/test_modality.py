@@ -17,6 +17,7 @@ from PIL import Image
 from gencore.backbones.dit import DiT
 from gencore.denoised import Prediction
 from gencore.errors import InputError
+from gencore.media.sheet import GAP
 from gencore.noise import Keyed
 from gencore.plugins import provided, resolve
 from gencore.recipe import read_recipe
@@ -24,7 +25,7 @@ from gencore.testing.tiny import tiny_pipeline
 from gencore_images.evaluation import evaluate, evaluate_pixels, fit_pca, wilson
 from gencore_images.items import Items, open_items
 from gencore_images.modality import Images
-from gencore_images.pictures import GAP, cut, grid, to_data, to_pictures
+from gencore_images.pictures import cut, grid, to_data, to_pictures
 from gencore_images.presets import SIZES, digits, dit_s, flip, sit_s
 
 DIGITS = np.load(Path(__file__).parent / "data" / "digits.npz")

@@ -28,6 +28,7 @@ manifest = Manifest(
         "golden": {
             "dit": "gencore_images.golden.dit:adapter",
             "sit": "gencore_images.golden.sit:adapter",
+            "taylorseer": "gencore_images.golden.taylorseer:adapter",
         },
     },
     options=(

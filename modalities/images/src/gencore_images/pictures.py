@@ -12,11 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from gencore.errors import InputError
+from gencore.media import sheet as sheets
 from gencore.media.files import atomic_write
 from gencore.recipe import embed_png
-
-GAP = 2
-"""Black pixels between the pictures of a sheet."""
 
 
 def to_pictures(data: Tensor) -> list[Image.Image]:
@@ -27,26 +25,17 @@ def to_pictures(data: Tensor) -> list[Image.Image]:
 
 def grid(pictures: list[Image.Image]) -> Image.Image:
     """Pictures of one size row by row on one sheet, as square as their number allows."""
-    columns, rows = _layout(len(pictures))
-    w, h = pictures[0].size
-    sheet = Image.new(pictures[0].mode, (columns * (w + GAP) - GAP, rows * (h + GAP) - GAP))
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (i % columns * (w + GAP), i // columns * (h + GAP)))
-    return sheet
+    whole = sheets.sheet([np.atleast_3d(np.asarray(picture)) for picture in pictures])
+    return Image.fromarray(whole[..., 0] if whole.shape[-1] == 1 else whole)
 
 
-def cut(sheet: np.ndarray, count: int) -> list[np.ndarray]:
-    """The `count` pictures of a sheet (H, W, ...) that `grid` made.
+def cut(whole: np.ndarray, count: int) -> list[np.ndarray]:
+    """The `count` pictures of a sheet (H, W) or (H, W, 3) that `grid` made.
 
     Raises:
         InputError: its sides are not those of such a sheet.
     """
-    columns, rows = _layout(count)
-    (h, rest_h), (w, rest_w) = divmod(sheet.shape[0] + GAP, rows), divmod(sheet.shape[1] + GAP, columns)
-    if rest_h or rest_w:
-        raise InputError("image", f"{sheet.shape[1]}x{sheet.shape[0]}", f"a sheet of {columns}x{rows} equal pictures")
-    places = [(i // columns * h, i % columns * w) for i in range(count)]
-    return [sheet[top : top + h - GAP, left : left + w - GAP] for top, left in places]
+    return [part.reshape(*part.shape[:2], *whole.shape[2:]) for part in sheets.cut(np.atleast_3d(whole), count)]
 
 
 def read_pixels(source: Any, field: str, mode: str) -> np.ndarray:
@@ -79,8 +68,3 @@ def write_png(picture: Image.Image, path: Path, recipe: dict[str, Any] | None, f
     png = buffer.getvalue()
     with atomic_write(path, "wb", force) as file:
         file.write(png if recipe is None else embed_png(png, recipe))
-
-
-def _layout(count: int) -> tuple[int, int]:
-    columns = int(np.ceil(count**0.5))
-    return columns, -(-count // columns)

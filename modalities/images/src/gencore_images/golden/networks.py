@@ -24,7 +24,7 @@ from gencore.pipeline import Pipeline
 from gencore.process import GaussianProcess
 from gencore.run import answer, stream
 from gencore.sampler import Query, Sampler, State
-from gencore.spec import LatentSpec, broadcast_time
+from gencore.spec import LatentSpec
 from gencore.testing.cases import Got, weights_file
 
 GUIDED = 3  # the official guidance acts on the first three channels

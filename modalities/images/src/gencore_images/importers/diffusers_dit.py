@@ -22,11 +22,11 @@ from gencore.nn.init import seeded
 from gencore.pipeline import Pipeline
 from gencore.processes.tables import TableProcess
 from gencore.weights.files import read_checkpoint
-from gencore.weights.importer import looks_like, recognised_by
+from gencore.weights.importer import imported, looks_like, recognised_by
 from gencore.weights.keymap import Keymap
 from gencore_images.importers.assembly import WITHOUT_VAE, assemble
 from gencore_images.importers.dit import LICENCE
-from gencore_images.importers.official_dit import Read, imported, label_note, label_rows, size_name
+from gencore_images.importers.official_dit import Read, label_note, label_rows, size_name
 
 _BLOCK = r"transformer_blocks\.(\d+)\."
 KEYS = Keymap(

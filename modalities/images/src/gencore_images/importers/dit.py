@@ -8,9 +8,9 @@ from typing import Literal
 from gencore.denoised import Prediction
 from gencore.pipeline import Pipeline
 from gencore.processes.tables import TableProcess
-from gencore.weights.importer import recognised_by
+from gencore.weights.importer import imported, recognised_by
 from gencore_images.importers.assembly import WITHOUT_VAE, assemble
-from gencore_images.importers.official_dit import KEYS, imported, read_official
+from gencore_images.importers.official_dit import KEYS, read_official
 
 LICENCE = "that of the imported file; the weights published with DiT are CC BY-NC 4.0"
 

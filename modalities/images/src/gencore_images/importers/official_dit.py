@@ -1,44 +1,25 @@
-"""The checkpoint layout that DiT and SiT share, and its sizes, read from the shapes (arXiv:2212.09748, table 1)."""
+"""The checkpoint layout that DiT and SiT share, as a network (arXiv:2212.09748)."""
 
 from __future__ import annotations
 
-import argparse
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from math import isqrt
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from gencore.backbones.dit import DiT
 from gencore.denoised import Prediction
-from gencore.errors import CheckpointError, InputError
-from gencore.loading import load_strict
+from gencore.errors import InputError
 from gencore.nn.embed import sincos_grid
 from gencore.nn.init import seeded
-from gencore.weights.files import read_checkpoint, select_state_dict
-from gencore.weights.importer import looks_like
+from gencore.weights.dit_layout import PATCH, POSITIONS, REBUILT, RULES, load_official
+from gencore.weights.dit_layout import read_official as read_layout
+from gencore.weights.dit_layout import size_name as name_of
 from gencore.weights.keymap import Keymap
 from gencore_images.presets import SIZES
 
-KEYS = Keymap(
-    [
-        (r"x_embedder\.proj\.(weight|bias)", r"patch_embed.\1"),
-        (r"t_embedder\.mlp\.(0|2)\.(weight|bias)", r"time_embed.mlp.\1.\2"),
-        (r"y_embedder\.embedding_table\.weight", r"conditioners.label.table.weight"),
-        (r"blocks\.(\d+)\.attn\.(qkv|proj)\.(weight|bias)", r"blocks.\1.attn.\2.\3"),
-        (r"blocks\.(\d+)\.mlp\.(fc1|fc2)\.(weight|bias)", r"blocks.\1.mlp.\2.\3"),
-        (r"blocks\.(\d+)\.adaLN_modulation\.1\.(weight|bias)", r"blocks.\1.modulation.\2"),
-        (r"final_layer\.linear\.(weight|bias)", r"final.\1"),
-        (r"final_layer\.adaLN_modulation\.1\.(weight|bias)", r"final_modulation.\1"),
-    ],
-    ignore={r"pos_embed": "rebuilt for any grid, and compared with ours"},
-)
-PATCH, TABLE, POSITIONS = "x_embedder.proj.weight", "y_embedder.embedding_table.weight", "pos_embed"
-_NEEDED = (PATCH, TABLE, POSITIONS, "blocks.0.mlp.fc1.weight", "final_layer.linear.weight")
+KEYS = Keymap(RULES, ignore=REBUILT)
 
 
 @dataclass(frozen=True)
@@ -72,41 +53,23 @@ def read_official(path: str | Path, system: str, prediction: Callable[[bool], Pr
         CheckpointError: damaged, unsafe, or of another layout; the error names the keys and the importer that fits.
         InputError: heads or classes that cannot be.
     """
-    checkpoint = read_checkpoint(path)
-    state, chosen = select_state_dict(checkpoint)
-    hint = looks_like(state, system)
-    faults = {"unexpected": KEYS.unmatched(state), "missing": [name for name in _NEEDED if name not in state]}
-    told = [f"{what}: {', '.join(names[:4])}{' ...' * (len(names) > 4)}" for what, names in faults.items() if names]
-    if told:
-        given = f"weights of another layout ({'; '.join(told)})"
-        raise CheckpointError("checkpoint", given, "an official DiT or SiT file", hint)
-    args = checkpoint.get("args")
-    options = vars(args) if isinstance(args, argparse.Namespace) else {}
-    rows = len(state[TABLE])
-    classes, null = label_rows(rows, options.get("num_classes") if classes is None else classes)
-    width, channels, patch = _patch(state[PATCH])
-    ratio = len(state["blocks.0.mlp.fc1.weight"]) / width
-    if int(width * ratio) * width != state["blocks.0.mlp.fc1.weight"].numel():
-        ratio = math.nextafter(ratio, math.inf)
-    per_channel, rest = divmod(len(state["final_layer.linear.weight"]), patch * patch * channels)
-    if rest or per_channel not in (1, 2):
-        raise CheckpointError("checkpoint", f"{len(state['final_layer.linear.weight'])} outputs a token",
-                              f"{patch * patch} cells of {channels} or {2 * channels} channels")  # fmt: skip
-    depth = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
+    file = read_layout(path, KEYS, system, "an official DiT or SiT file", trained=True)
+    classes, null = label_rows(file.rows, file.options.get("num_classes") if classes is None else classes)
     with seeded(0):
-        net = DiT(channels, (patch, patch), width=width, depth=depth, heads=_heads(width, heads), mlp_ratio=ratio,
+        net = DiT(file.channels, (file.patch, file.patch), width=file.width, depth=file.depth,
+                  heads=file.heads(SIZES, heads), mlp_ratio=file.mlp_ratio,
+                  pos="sincos" if file.table is None else "table",
+                  grid=None if file.table is None else (file.side, file.side),
                   ports={"label": {"kind": "label", "classes": classes, "null": null}},
-                  prediction=prediction(per_channel == 2))  # fmt: skip
-    side = _side(state[POSITIONS], width)
-    source = {**state, PATCH: state[PATCH].flatten(1)}
-    load_strict(net, KEYS.apply(source, {k: v.shape for k, v in net.state_dict().items()}, hint))
-    chosen = chosen or "bare state dict"
+                  prediction=prediction(file.outputs == 2))  # fmt: skip
+    load_official(net, file, KEYS)
     notes = [
-        f"{len(state) - 1} tensors mapped, 0 left over; {chosen} chosen; size {size_name(net)} inferred",
-        f"position table rebuilt: equal to the file's for {side}x{side} tokens",
-        label_note(rows, classes, null),
+        f"{len(file.state) - 1} tensors mapped, 0 left over; {file.chosen} chosen; size {size_name(net)} inferred",
+        f"position table rebuilt: equal to the file's for {file.side}x{file.side} tokens" if file.table is None else
+        f"position table trained: kept, and for {file.side}x{file.side} tokens only",
+        label_note(file.rows, classes, null),
     ]  # fmt: skip
-    return Read(net, classes, null, (side * patch, side * patch), notes)
+    return Read(net, classes, null, (file.side * file.patch, file.side * file.patch), notes)
 
 
 def write_official(net: DiT, size: tuple[int, int]) -> dict[str, Tensor]:
@@ -115,10 +78,11 @@ def write_official(net: DiT, size: tuple[int, int]) -> dict[str, Tensor]:
     Raises:
         CheckpointError: a network with parts that this layout has no names for.
     """
-    state = KEYS.invert().rename(net.state_dict())
+    state = KEYS.invert().rename({name: tensor for name, tensor in net.state_dict().items() if name != "table"})
     height, width = net.patch
     state[PATCH] = state[PATCH].unflatten(1, (-1, height, width))
-    state[POSITIONS] = sincos_grid((size[0] // height, size[1] // width), net.width)[None]
+    ours = sincos_grid((size[0] // height, size[1] // width), net.width)
+    state[POSITIONS] = (ours if net.pos == "sincos" else net.state_dict()["table"])[None]
     return state
 
 
@@ -144,40 +108,4 @@ def label_note(rows: int, classes: int, null: bool) -> str:
 
 def size_name(net: DiT) -> str:
     """The published name of a size, ``XL/2``, or its numbers."""
-    config = net.config()
-    for name, size in SIZES.items():
-        if all(config[key] == value for key, value in size.items()):
-            return f"{name.upper()}/{net.patch[0]}"
-    return f"width {net.width} depth {config['depth']} heads {config['heads']} patch {net.patch[0]}"
-
-
-def _heads(width: int, heads: int | None) -> int:
-    known = {size["width"]: size["heads"] for size in SIZES.values()}
-    found = known.get(width) if heads is None else heads
-    if found is None or found < 1 or width % found:
-        raise InputError("heads", found or "nothing", f"a divisor of the width {width}", "no shape tells: --heads N")
-    return found
-
-
-def _patch(weight: Tensor) -> tuple[int, int, int]:
-    if weight.ndim != 4 or weight.shape[2] != weight.shape[3]:
-        raise CheckpointError("checkpoint", f"{PATCH} {tuple(weight.shape)}", "(width, channels, patch, patch)")
-    return weight.shape[0], weight.shape[1], weight.shape[2]
-
-
-def _side(table: Tensor, width: int) -> int:
-    """The side of the square grid of tokens, after a comparison of the file's table with ours."""
-    tokens = table.shape[-2] if table.ndim > 1 else 0
-    side = isqrt(tokens)
-    if not side or tuple(table.shape) != (1, side * side, width):
-        raise CheckpointError("checkpoint", f"{POSITIONS} {tuple(table.shape)}", f"(1, N, {width}) of a square grid")
-    gap = (table[0].float() - sincos_grid((side, side), width)).abs().max().item()
-    # Half-precision files round the table by up to 2^-9.
-    if not gap <= (1e-5 if table.dtype in (torch.float32, torch.float64) else 4e-3):
-        raise CheckpointError("checkpoint", f"{POSITIONS} {gap:.2g} away from the sin-cos table", "DiT's fixed table")
-    return side
-
-
-def imported(system: str, path: str | Path, notes: list[str], licence: str) -> Mapping[str, Any]:
-    """The card of an imported model."""
-    return {"licence": licence, "imported": {"system": system, "file": Path(path).name, "notes": notes}}
+    return name_of(SIZES, net.config(), net.patch[0])

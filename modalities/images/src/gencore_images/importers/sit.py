@@ -9,9 +9,9 @@ from gencore.denoised import Prediction, PredictionKind
 from gencore.pipeline import Pipeline
 from gencore.process import GaussianProcess
 from gencore.processes.flows import Clock, LinearFlow, TrigFlow, VariancePreserving
-from gencore.weights.importer import recognised_by
+from gencore.weights.importer import imported, recognised_by
 from gencore_images.importers.assembly import WITHOUT_VAE, assemble
-from gencore_images.importers.official_dit import KEYS, imported, read_official
+from gencore_images.importers.official_dit import KEYS, read_official
 
 LICENCE = "that of the imported file; the weights published with SiT are MIT"
 KINDS: dict[str, PredictionKind] = {"velocity": "velocity", "noise": "epsilon", "score": "score"}

@@ -1,0 +1,1 @@
+"""Mask kinds of any modality."""

@@ -1,0 +1,1 @@
+"""Golden adapters of systems that belong to no modality."""

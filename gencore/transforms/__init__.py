@@ -1,0 +1,1 @@
+"""Prediction transforms: what may stand between a network and a sampler."""

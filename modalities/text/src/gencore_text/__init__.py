@@ -1,0 +1,1 @@
+"""Text for gencore: masked diffusion language models, energy correction, in-filling."""

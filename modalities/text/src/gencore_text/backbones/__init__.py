@@ -1,0 +1,1 @@
+"""Networks over token ids: the masked denoiser, the causal language model, the energy."""

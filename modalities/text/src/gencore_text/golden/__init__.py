@@ -1,0 +1,1 @@
+"""Golden numbers of published text models."""

@@ -1,0 +1,51 @@
+"""The energy network of an EDLM checkpoint (arXiv:2410.21357)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gencore.nn.init import seeded
+from gencore.pipeline import Pipeline
+from gencore.weights.importer import recognised_by
+from gencore_text.backbones.energy import EnergyNet
+from gencore_text.importers.assembly import assemble, process_for, words_for
+from gencore_text.importers.layout import whole_names
+from gencore_text.importers.read import Weights, load, read_part
+
+
+@recognised_by(whole_names("energy"))
+def import_edlm_energy(
+    path: str | Path,
+    *,
+    weights: Weights | None = None,
+    heads: int | None = None,
+    schedule: str | None = None,
+    time_conditioning: bool = False,
+    length: int | None = None,
+    tokenizer: str | None = None,
+    mask_id: int | None = None,
+) -> Pipeline:
+    """The energy in an EDLM checkpoint, which corrects the denoiser of the same file (``gencore convert mdlm``).
+
+    Args:
+        weights: the average (ema) that the papers evaluate, or the raw weights; by default the average where there is
+            one.
+        heads: attention heads, where neither the file nor a published width tells.
+        schedule: loglinear, cosine, cosinesqr, linear or geometric.
+        time_conditioning: the network was trained to see the noise level.
+        length: the context in tokens.
+        tokenizer: folder with tokenizer.json, or bytes or alphabet27; without it texts are token ids.
+        mask_id: the mask's token id, where it is not the last row of the embedding.
+
+    Raises:
+        CheckpointError: damaged, unsafe, of another layout, or without an energy.
+        InputError: an option that does not suit the file, a tokenizer with another vocabulary included.
+    """
+    read = read_part(path, "energy", weights=weights, heads=heads)
+    words = words_for(read, tokenizer, length, mask_id)
+    with seeded(0):
+        net = EnergyNet(**read.sizes)
+    load(net, read, "energy")
+    process, assumed = process_for(read, words.tokenizer.mask_id, schedule, time_conditioning)
+    return assemble("edlm-energy", path, net, process, words, sampler="ancestral", steps=128,
+                    notes=[*read.notes, *words.notes, *assumed])  # fmt: skip

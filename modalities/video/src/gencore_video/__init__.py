@@ -1,0 +1,1 @@
+"""Video for gencore: one model whose tasks are masks, real files in and out."""

@@ -1,0 +1,1 @@
+"""Golden adapters: what this package computes for numbers recorded from published implementations."""

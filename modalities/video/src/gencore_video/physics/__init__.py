@@ -1,0 +1,1 @@
+"""Simulated clips: coloured discs that move and collide in a box."""

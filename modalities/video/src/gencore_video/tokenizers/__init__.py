@@ -1,0 +1,1 @@
+"""Between clips and latents."""

@@ -1,0 +1,85 @@
+"""Written once, runs everywhere: every cache on the trained default of every installed modality."""
+
+from __future__ import annotations
+
+from functools import cache as once
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import gencore
+from gencore import plugins
+from gencore.context import Context, Interceptor, Run
+from gencore.interceptors.memory import Entry
+from gencore.models import packaged_default, read_config
+from gencore.pipeline import Pipeline
+from gencore.stream import Hidden
+
+STEPS = 6
+IDLE = ["taylorseer:interval=1", "taylorseer:interval=1,lite=true", "taylorseer:interval=1,abscissa=time",
+        "reuse:interval=1", "delta-dit:interval=1", "delta-dit:interval=1,keep=one",
+        "first-block:threshold=0"]  # fmt: skip
+CACHES = ["taylorseer:interval=3", "taylorseer:interval=3,lite=true", "reuse:interval=2", "delta-dit:interval=2",
+          "first-block:threshold=10"]  # fmt: skip
+
+
+def installed() -> list[str]:
+    """The modalities that have a trained default at hand."""
+    names = []
+    for name in plugins.provided("modality"):
+        try:
+            read_config(packaged_default(name))
+        except gencore.GencoreError:
+            continue
+        names.append(name)
+    return names
+
+
+@once
+def pipe(name: str) -> Pipeline:
+    return gencore.load(name)
+
+
+@once
+def base(name: str) -> Tensor:
+    return generate(name)
+
+
+def generate(name: str, *caches: str | Interceptor) -> Tensor:
+    return pipe(name).generate(n=2, seed=0, steps=STEPS, interceptors=list(caches)).tensor
+
+
+class Store(Interceptor):
+    """Keeps the run's store, for a look at it afterwards."""
+
+    def __init__(self) -> None:
+        self.store: dict[tuple[str, ...], Any] = {}
+
+    def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
+        self.store = ctx.store
+        return run(h, start, stop)
+
+
+def test_some_modality_is_installed() -> None:
+    assert installed()
+
+
+@pytest.mark.parametrize("name", installed())
+@pytest.mark.parametrize("idle", [*IDLE, ""])
+def test_off_and_computing_every_step_are_the_network_bit_for_bit(name: str, idle: str) -> None:
+    assert torch.equal(generate(name, idle or Interceptor()), base(name))
+
+
+@pytest.mark.parametrize("name", installed())
+@pytest.mark.parametrize("cache", CACHES)
+def test_it_answers_calls_and_leaves_no_trace(name: str, cache: str) -> None:
+    look = Store()
+    cached = generate(name, cache, look)
+    entries = [value for value in look.store.values() if isinstance(value, Entry)]
+    assert entries and any(entry.answered for entry in entries)
+    # A sampler of tokens may take a step more, to remove what noise is left.
+    assert all(len(entry.steps) + entry.answered <= STEPS + 1 for entry in entries)
+    assert torch.isfinite(cached.float()).all() and cached.shape == base(name).shape
+    assert torch.equal(generate(name), base(name))
