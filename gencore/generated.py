@@ -26,6 +26,7 @@ class Generated:
         recipe: how it was made.
         timing: ``seconds`` and network ``calls``.
         pipeline: that made it.
+        caches: what each interceptor did, where it has something to tell: computed steps, bytes held, error.
     """
 
     tensor: Tensor
@@ -34,6 +35,7 @@ class Generated:
     recipe: dict[str, Any]
     timing: dict[str, float]
     pipeline: Pipeline = field(repr=False)
+    caches: tuple[dict[str, Any], ...] = ()
 
     def __getattr__(self, name: str) -> list[Any]:
         if not name.startswith("_") and name == self.pipeline.modality.alias:

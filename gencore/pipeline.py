@@ -24,10 +24,11 @@ from gencore.known import KnownMode
 from gencore.media.files import atomic_write
 from gencore.modality import Modality
 from gencore.models import CONFIG, FORMAT, TOKENIZER, WEIGHTS, find_model
-from gencore.noise import Keyed
+from gencore.noise import Keyed, Noise
 from gencore.process import Process
 from gencore.recipe import content_hash, model_hash
 from gencore.request import Request, request
+from gencore.rollout import rollout
 from gencore.run import Step, stream
 from gencore.tokenizer import Latent, Tokenizer
 from gencore.weights.files import write_tensors
@@ -109,7 +110,9 @@ class Pipeline:
         tensor = torch.cat([part.tensor for part in parts])
         timing = {key: sum(part.timing[key] for part in parts) for key in parts[0].timing}
         recipe = {**whole.recipe, "batch": batch, "result": content_hash(tensor)}
-        return Generated(tensor, [s for part in parts for s in part.samples], whole.seeds, recipe, timing, self)
+        caches = tuple(told for part in parts for told in part.caches)
+        samples = [s for part in parts for s in part.samples]
+        return Generated(tensor, samples, whole.seeds, recipe, timing, self, caches)
 
     def stream(self, **options: Any) -> Iterator[Progress]:
         """Make samples step by step; leaving the loop cancels and frees everything.
@@ -157,7 +160,8 @@ class Pipeline:
         with torch.no_grad():
             x = self.tokenizer.encode(data.to(self.device, self.dtype)).value.double()
         state = asked.sampler.init(x, rising(asked.times, strength), self.process)
-        denoise, noise = self._denoiser(asked)
+        noise = Keyed(asked.seeds, device=self.device)
+        denoise = self._denoiser(asked, noise)
         for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, state=state):
             state = step.state
             if callback is not None:
@@ -167,27 +171,40 @@ class Pipeline:
         return Inverted(turned.x.cpu(), turned.i, turned.times, tuple(m.cpu() for m in turned.memory), asked.sampler,
                         recipe)  # fmt: skip
 
-    def _denoiser(self, asked: Request) -> tuple[Denoiser, Keyed]:
+    def _denoiser(self, asked: Request, noise: Noise) -> Denoiser:
         conditions = {name: _moved(c, self.device) for name, c in asked.conditions.items()}
-        noise = Keyed(asked.seeds, device=self.device)
-        denoise = Denoiser(self.backbone, self.process, conditions, guidance=asked.guidance, noise=noise,
-                           transforms=asked.transforms, interceptors=asked.interceptors, attention=asked.attention,
-                           dtype=self.dtype)  # fmt: skip
-        return denoise, noise
+        return Denoiser(self.backbone, self.process, conditions, guidance=asked.guidance, noise=noise,
+                        transforms=asked.transforms, interceptors=asked.interceptors, attention=asked.attention,
+                        dtype=self.dtype)  # fmt: skip
 
     def _run(self, asked: Request) -> Iterator[Progress]:
         started = time.perf_counter()
-        denoise, noise = self._denoiser(asked)
-        state = None if asked.start is None else asked.start.state(asked.sampler, self.process, self.device)
-        for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, known=asked.known, state=state,
-                           dtype=self.dtype):  # fmt: skip
+        noise, denoisers = Keyed(asked.seeds, device=self.device), list[Denoiser]()
+
+        def denoiser(source: Noise) -> Denoiser:
+            denoisers.append(self._denoiser(asked, source))
+            return denoisers[-1]
+
+        run = (asked.sampler, asked.spec, asked.times, noise)
+        if asked.rollout is None:
+            state = None if asked.start is None else asked.start.state(asked.sampler, self.process, self.device)
+            steps = stream(denoiser(noise), *run, known=asked.known, state=state, dtype=self.dtype)
+        else:
+            steps = rollout(asked.rollout, denoiser, *run, known=asked.known, dtype=self.dtype)
+        for step in steps:
             if not step.done:
                 yield Progress(step.index, step.total, step, None, self._show)
                 continue
             data = self._decode(step.x)
-            timing = {"seconds": time.perf_counter() - started, "calls": float(denoise.calls)}
+            timing = {"seconds": time.perf_counter() - started, "calls": float(sum(d.calls for d in denoisers))}
             recipe = {**asked.recipe, "result": content_hash(data)}
-            out = Generated(data, self.modality.samples(data, self), asked.seeds, recipe, timing, self)
+            caches = tuple(
+                {"type": type(part).__name__, **told}
+                for denoise in denoisers
+                for part in asked.interceptors
+                if (told := part.report(denoise.store, asked.sampler))
+            )
+            out = Generated(data, self.modality.samples(data, self), asked.seeds, recipe, timing, self, caches)
             yield Progress(step.index, step.total or step.index, step, out, self._show)
 
     @torch.no_grad()

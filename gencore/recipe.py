@@ -134,7 +134,7 @@ def read_recipe(path: str | os.PathLike[str]) -> Recipe:
     """
     path = Path(path)
     try:
-        text = "" if path.is_dir() else _inside(path)
+        text = "" if path.is_dir() and sidecar(path).is_file() else _inside(path)
         if not text and sidecar(path).is_file():
             text = sidecar(path).read_text("utf-8")
     except UnicodeDecodeError:

@@ -22,6 +22,7 @@ from gencore.inversion import Inverted
 from gencore.known import Known, KnownMode
 from gencore.noise import seeds_for
 from gencore.recipe import content_hash
+from gencore.rollout import Rollout
 from gencore.sampler import Sampler
 from gencore.settings import parse
 from gencore.spec import LatentSpec
@@ -45,6 +46,7 @@ class Request:
     known: Known | None
     spec: LatentSpec
     start: Inverted | None
+    rollout: Rollout | None
     conditions: Conditions
     interceptors: tuple[Interceptor, ...]
     transforms: tuple[Transform, ...]
@@ -99,6 +101,7 @@ def _request(
     size: Sequence[int] | None = None,
     times: Tensor | None = None,
     start: str | Path | Inverted | None = None,
+    rollout: Rollout | None = None,
     interceptors: Sequence[str | Interceptor] = (),
     transforms: Sequence[Transform] = (),
     attention: str = "",
@@ -144,7 +147,7 @@ def _request(
         "start": None if begin is None else {"hash": content_hash(begin.x), "file": file_name(start)},
         "versions": plugins.versions(pipe.modality.name),
     }  # fmt: skip
-    return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), begin, conditions,
+    return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), begin, rollout, conditions,
                    tuple(map(_interceptor, interceptors)), tuple(transforms), attention, recipe)  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gencore.backbone import Backbone
 from gencore.context import StepInfo
 from gencore.denoiser import Denoiser
 from gencore.known import Known
@@ -42,6 +43,10 @@ class Step(NamedTuple):
     def preview(self) -> Tensor:
         """(B, ...) the clean estimate of the step, or the result after the last one."""
         return self.state.x if self.done or self.state.last is None else self.state.last.x0
+
+
+def _device(net: Backbone) -> torch.device:
+    return next((p.device for p in net.parameters()), torch.device("cpu"))
 
 
 def answer(questions: Generator[Query, Any, Any], ask: Callable[[Query], Any]) -> Any:
@@ -79,7 +84,7 @@ def stream(
     process = denoise.process
     if state is None:
         x = process.prior(spec, noise)
-        state = sampler.init(x.to(dtype) if x.is_floating_point() else x, times, process)
+        state = sampler.init(x.to(dtype) if x.is_floating_point() else x.to(_device(denoise.net)), times, process)
     now: State = state
     while not now.done:
         if known is not None:

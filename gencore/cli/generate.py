@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     add("--sampler", help="name or name:key=value,key=value (default: the model's); gencore list names them")
     add("--guidance", help="scale, or name:key=value (default: the model's)")
     if "known" not in own:
-        add("--known", type=Path, help="file whose cells are kept where the mask is black")
+        add("--known", "--given", type=Path, help="file whose cells are kept where the mask is black")
     if "mask" not in own:
         add("--mask", type=Path, help="white = made anew, black = kept")
     add("--known-mode", help="replace_state, compose_input or per_token_time (default: the model's)")
@@ -97,7 +98,11 @@ def _make(args: Namespace, modality: Modality, options: dict[str, Any]) -> int:
     batch = parallel.share(asked, args.ranks, args.batch) if args.ranks > 1 else args.batch
     chunks = len(list(asked.chunks(batch))) // args.ranks
     silent = args.quiet or parallel.rank() > 0
-    with _watched(args, pipe, silent) as view, progress("steps", quiet=silent or view is not None) as report:
+    with (
+        _warnings(silent),
+        _watched(args, pipe, silent) as view,
+        progress("steps", quiet=silent or view is not None) as report,
+    ):
         callback = of_steps(report, chunks) if view is None else view
         if args.ranks > 1:
             out = parallel.generate(pipe, asked, options, batch=batch, count=args.ranks, callback=callback)
@@ -111,6 +116,16 @@ def _make(args: Namespace, modality: Modality, options: dict[str, Any]) -> int:
     else:
         print(_closing(out, path, files, asked.known, asked.spec))
     return 0
+
+
+@contextmanager
+def _warnings(silent: bool) -> Iterator[None]:
+    """What the run warns of, one line each on stderr."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    for text in () if silent else dict.fromkeys(str(warning.message) for warning in told):
+        print(f"warning: {' '.join(text.split())}", file=sys.stderr)
 
 
 @contextmanager
@@ -145,6 +160,10 @@ def _closing(out: Generated, path: Path, files: list[Path], known: Known | None,
         f"{out.timing['seconds']:.1f} s",
         f"next unused seed: {max(out.seeds) + 1}",
     ]
+    for cache in out.caches:
+        if "computed" in cache:
+            calls, kept = cache["computed"] + cache["answered"], cache["bytes"] / 1e6
+            parts.append(f"{cache['type']}: {cache['answered']} of {calls} calls answered, {kept:.1f} MB kept")
     if known is not None:
         cells = 1
         for axis in spec.names[1:]:
@@ -162,5 +181,6 @@ def _as_data(out: Generated, files: list[Path], known: Known | None) -> dict[str
         "seconds": round(out.timing["seconds"], 3),
         "next_unused_seed": max(out.seeds) + 1,
         "kept": None if known is None else known.share,
+        "caches": list(out.caches),
         "recipe": out.recipe,
     }

@@ -36,7 +36,7 @@ def add_arguments(parser: Parser) -> None:
     parser.description = "Make what a file holds again from the recipe inside it; exit 1 if the result differs."
     parser.add_argument("file", type=Path, help="a file gencore wrote")
     parser.add_argument("--model", help="folder or hub id of the model, where the recipe's cannot be found")
-    parser.add_argument("--known", type=Path, help="the given file, where the recipe names one")
+    parser.add_argument("--known", "--given", type=Path, help="the given file, where the recipe names one")
     parser.add_argument("--mask", type=Path, help="its mask")
     parser.add_argument("--source", type=Path, help="the file that was edited, where the recipe is of an edit")
     parser.add_argument("--start", type=Path, help="the inversion it started from, where the recipe names one")

@@ -41,8 +41,10 @@ def add_words(parser: Parser, manifest: Manifest | None) -> None:
         details = [option.help, option.range, f"default: {option.default}" if option.default is not None else ""]
         if option.many:
             details.insert(1, "several separated by commas")
+        # --given is --known with the mask a task implies.
+        spellings = [f"--{option.name.replace('_', '-')}", *(["--given"] if option.name == "known" else [])]
         parser.add_argument(
-            f"--{option.name.replace('_', '-')}",
+            *spellings,
             dest=option.name,
             type=_many(option) if option.many else _TYPES.get(option.type, str),
             metavar=option.type.upper(),

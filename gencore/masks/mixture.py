@@ -24,25 +24,25 @@ class Mixture:
     True
 
     Args:
-        parts: (weight, kind) pairs; weights are relative.
+        kinds: (weight, kind) pairs; weights are relative.
 
     Raises:
-        InputError: no part, or weights that are not positive.
+        InputError: no kind, or weights that are not positive.
     """
 
-    def __init__(self, parts: Sequence[tuple[float, MaskKind]]) -> None:
-        if not parts or not all(weight > 0 for weight, _ in parts):
-            raise InputError("mixture", [weight for weight, _ in parts], "parts of positive weight")
-        self.parts = tuple((float(weight), kind) for weight, kind in parts)
+    def __init__(self, kinds: Sequence[tuple[float, MaskKind]]) -> None:
+        if not kinds or not all(weight > 0 for weight, _ in kinds):
+            raise InputError("mixture", [weight for weight, _ in kinds], "kinds of positive weight")
+        self.kinds = tuple((float(weight), kind) for weight, kind in kinds)
 
     def __call__(self, size: Size, rng: Random) -> Tensor:
-        weights, kinds = zip(*self.parts, strict=True)
-        (kind,) = rng.choices(kinds, weights)
+        weights, choices = zip(*self.kinds, strict=True)
+        (kind,) = rng.choices(choices, weights)
         return kind(size, rng)
 
     def config(self) -> dict[str, Any]:
-        return {"parts": [[weight, components.describe("mask", kind)] for weight, kind in self.parts]}
+        return {"kinds": [[weight, components.describe("mask", kind)] for weight, kind in self.kinds]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Mixture:
-        return cls([(weight, components.build("mask", kind)) for weight, kind in config["parts"]])
+        return cls([(weight, components.build("mask", kind)) for weight, kind in config["kinds"]])

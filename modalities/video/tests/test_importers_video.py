@@ -195,7 +195,7 @@ def test_the_label_of_every_clip_is_a_row_of_the_table(tmp_path: Path) -> None:
     pipe = import_vdt_from_dit(path, heads=3, label=4)
     assert pipe.conditioner({}, 1)[1]["label"].value.tolist() == [4] and "given row 4" in said(pipe)
     for options in ({"label": 5}, {"label": -1}, {"frames": 0}):
-        with pytest.raises(InputError, match="label|frames"):
+        with pytest.raises(InputError, match=r"label|frames"):
             import_vdt_from_dit(path, heads=3, **options)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="label"):
         ConstantLabel(-1)

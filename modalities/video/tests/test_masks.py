@@ -198,7 +198,7 @@ def test_a_plug_in_declares_a_kind_that_text_can_name() -> None:
         assert alone(kind).sum() == 16 * 4 * 2
         mix = Mixture([(1, kind), (2, Predict())])
         again = components.build("mask", components.describe("mask", mix))
-        assert again.parts[0][1].every == 3 and again.parts[1] == (2.0, Predict())
+        assert again.kinds[0][1].every == 3 and again.kinds[1] == (2.0, Predict())
 
 
 # ---- refusals

@@ -41,7 +41,7 @@ def test_the_default_and_its_clips_fit_into_eight_megabytes(clips):
 
 
 def test_specialists_cover_the_mixture_one_by_one(clips):
-    parts = {type(kind): kind for _, kind in video_tasks().parts}
+    parts = {type(kind): kind for _, kind in video_tasks().kinds}
     assert parts == {type(kind): kind for kind in presets.SPECIALTIES.values()}
     for name, kind in presets.SPECIALTIES.items():
         training = plugins.resolve("preset", f"discs-{name}")(clips, steps=10)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -96,7 +96,7 @@ def attention(x: Tensor, weights: dict[str, Tensor], prefix: str) -> Tensor:
 def plain(net: VDT, x: Tensor, t: float) -> Tensor:
     """One clip (C, T, H, W) through the network, read off the equations token by token."""
     w = {name: p.detach() for name, p in net.named_parameters()}
-    channels, frames, height, width = x.shape
+    _, frames, height, width = x.shape
     rows, columns = height // 2, width // 2
     angles = t * torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float64) / 128)
     features = torch.cat([angles.cos(), angles.sin()])
@@ -312,7 +312,7 @@ def test_a_configuration_builds_an_equal_network(temporal: Any) -> None:
 def test_published_sizes() -> None:
     for name, millions in (("s", 43.5), ("l", 938.5)):
         with torch.device("meta"):
-            net = VDT(4, 2, **SIZES[name], prediction=Prediction("epsilon", "learned_range"))
+            net = VDT(4, 2, **cast(Any, SIZES[name]), prediction=Prediction("epsilon", "learned_range"))
         width, depth = SIZES[name]["width"], SIZES[name]["depth"]
         # 12 D^2 of DiT's linears + 6 D^2 of modulation, and 4 + 1 of the temporal ones.
         assert abs(sum(p.numel() for p in net.parameters()) / (23 * width**2 * depth) - 1) < 0.02
@@ -324,7 +324,7 @@ def test_a_new_network_predicts_zero_and_its_temporal_part_is_not_zero() -> None
         net = VDT(2, 2, width=WIDTH, depth=2, heads=HEADS)
     assert not call(net, draw(1, 2, 3, 4, 4).float(), torch.tensor([5.0])).any()
     for block in net.blocks:
-        fc = block.temporal.fc  # type: ignore[union-attr]
+        fc = cast(Any, block).temporal.fc
         bound = math.sqrt(6 / (2 * WIDTH))
         assert 0.9 * bound < fc.weight.abs().max() <= bound and not fc.bias.any()
 
@@ -385,8 +385,11 @@ def test_half_precision_stays_close() -> None:
 
 SPEC = LatentSpec("b c t h w", (2, 4, 4, 4), time_axes=("t",))
 GIVEN = draw(1, 2, 4, 4, 4, key="given").float()
-SAMPLERS = [name for name in plugins.provided("sampler")
-            if "/" not in name and getattr(components.build("sampler", {"type": name}), "kind", "") == "continuous"]  # fmt: skip
+SAMPLERS = [
+    name
+    for name in plugins.provided("sampler")
+    if "/" not in name and components.build("sampler", {"type": name}).kind == "continuous"
+]
 
 
 class Watched(Backbone):

@@ -71,5 +71,5 @@ manifest = Manifest(
         "sentencepiece": "gencore-text[sentencepiece]",
         "tokenizers": "gencore-text[hf]",
         "datasets": "gencore-text[data]",
-    },  # fmt: skip
+    },
 )

@@ -94,7 +94,8 @@ def _published(size: str, data: Any, *, steps: int | None = None, batch: int | N
     if height % patch or width % patch:
         raise InputError("size", f"{height}x{width}", f"multiples of {patch}", "--size HxW brings clips to one")
     with seeded(seed):
-        net = VDT(data.channels, patch, prediction=Prediction("velocity"), **SIZES[size])
+        settings: dict[str, Any] = {**SIZES[size]}
+        net = VDT(data.channels, patch, prediction=Prediction("velocity"), **settings)
     process = LinearFlow(Clock(scale=1000.0))
     pipeline = Pipeline(
         modality="video", tokenizer=Frames(data.channels, (data.frames, height, width), multiple=patch),

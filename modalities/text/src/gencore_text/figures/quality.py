@@ -74,7 +74,7 @@ def speed_up(plain: Sequence[tuple[float, float]], cost: float, bits: float) -> 
 
     The plain cost is interpolated in log cost; None where the plain curve does not get as low, or begins lower.
 
-    >>> speed_up([(4, 3.0), (16, 2.0)], 4, 2.5)
+    >>> round(speed_up([(4, 3.0), (16, 2.0)], 4, 2.5), 6)
     2.0
     """
     for (c0, b0), (c1, b1) in pairwise(plain):

@@ -1,0 +1,1 @@
+"""Robot actions for gencore: policies, embodiments and readers."""
