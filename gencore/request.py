@@ -144,6 +144,7 @@ def _request(
         "size": list(said["size"]) if "size" in said else None, "known": given_recipe,
         "interceptors": [_described("interceptor", _interceptor(part)) for part in said.get("interceptors", ())],
         "transforms": [type(part).__name__ for part in said.get("transforms", ())], "attention": attention,
+        "implied": [_settings(part) for part in transforms if part not in said.get("transforms", ())],
         "start": None if begin is None else {"hash": content_hash(begin.x), "file": file_name(start)},
         "versions": plugins.versions(pipe.modality.name),
     }  # fmt: skip
@@ -203,6 +204,12 @@ def _known(pipe: Pipeline, known: Any, mask: Any, mode: KnownMode, said: Mapping
 
 def _cut(c: Condition, part: slice) -> Condition:
     return Condition(c.value[part], None if c.mask is None else c.mask[part], c.null)
+
+
+def _settings(part: Transform) -> dict[str, Any]:
+    """What tells a transform that words stand for, the hash of a model in it included."""
+    config = getattr(part, "config", dict)
+    return {"name": type(part).__name__, **config()}
 
 
 def file_name(source: Any) -> str:

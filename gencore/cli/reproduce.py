@@ -24,7 +24,7 @@ _ENTRIES: dict[str, tuple[type, ...]] = {
     "gencore": (int,), "task": (str,), "modality": (str,), "model": (dict,), "words": (dict,), "seeds": (list,),
     "steps": (int, NoneType), "times": (list, NoneType), "sampler": (dict,), "guidance": (dict, NoneType),
     "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "transforms": (list,),
-    "attention": (str,), "start": (dict, NoneType),
+    "implied": (list,), "attention": (str,), "start": (dict, NoneType),
     "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,), "edit": (dict,),
 }  # fmt: skip
 _NUMBERS = {"seeds": (int,), "size": (int,), "times": (int, float)}
@@ -184,7 +184,12 @@ def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[st
         del options["steps"]
     if known := recipe["known"]:
         options |= {"known": args.known, "mask": args.mask, "known_mode": known["mode"]}
-        asked = request(pipe, **{name: value for name, value in options.items() if name != "batch"})
+    asked = request(pipe, **{name: value for name, value in options.items() if name != "batch"})
+    if asked.recipe["implied"] != recipe["implied"]:
+        words = ", ".join(f"--{word}" for word in recipe["words"])
+        raise InputError(words or "words", "another model or setting behind them than the file was made with",
+                         f"{recipe['implied']}"[:200])  # fmt: skip
+    if known:
         for name in ("known", "mask"):
             if (found := asked.recipe["known"][name]) != known[name]:
                 raise InputError(f"--{name}", f"{options[name]} ({found})", f"the file with {known[name]}")

@@ -13,13 +13,13 @@ import traceback
 from collections.abc import Sequence
 
 import install_checks  # noqa: F401
+import modality_checks  # noqa: F401
 import picture_checks  # noqa: F401
 import process_checks  # noqa: F401
 import training_checks  # noqa: F401
 from harness import CHECKS, NotBuilt, World, check, world
 
 LATER = {
-    "U13": ("video and text through the same words", "video and text"),
     "U22": ("success rates of a robot policy", "robot"),
     "U23": ("rollout without a display", "robot"),
     "U25": ("serving", "serving"),
