@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
     from gencore.sampler import Sampler
     from gencore.spec import LatentSpec
+    from gencore.tuning.tune import tune
 
 _HOME = {
     "API_VERSION": "gencore.manifest",
@@ -30,6 +31,7 @@ _HOME = {
     "Pipeline": "gencore.pipeline",
     "Sampler": "gencore.sampler",
     "load": "gencore.loading",
+    "tune": "gencore.tuning.tune",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "Sampler",
     "__version__",
     "load",
+    "tune",
 ]
 
 

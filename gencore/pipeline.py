@@ -139,19 +139,21 @@ class Pipeline:
 
     def invert(self, source: Any, *, strength: float = 1.0, callback: Callable[[Step], None] | None = None,
                **options: Any) -> Inverted:  # fmt: skip
-        """Walk given data back to noise: ``generate(start=...)`` with the same words returns to it.
+        """Walk given data back to noise: ``generate(start=..., guidance=1)`` with the same words
+        returns to it.
 
         Args:
             source: what the modality calls known data: a file, a tensor, or what users hold.
             strength: share of the steps to walk, from the clean end; less keeps more of the data when edited.
             callback: called with every finished step.
-            options: steps, times, sampler (bdia unless said), guidance, interceptors and words, as for `stream`.
+            options: steps, times, sampler (bdia unless said), guidance (1 unless said), interceptors and words, as for
+                `stream`.
 
         Raises:
             InputError: a sampler that cannot walk backwards, or as `stream`.
         """
         data = self.modality.known(source, self)
-        asked = request(self, **{"n": len(data), "seed": 0, "sampler": "bdia", **options})
+        asked = request(self, **{"n": len(data), "seed": 0, "sampler": "bdia", "guidance": 1.0, **options})
         if not asked.sampler.inverts:
             raise InputError("sampler", type(asked.sampler).__name__,
                              "one that inverts: bdia, rf-solver, ddim, euler, heun")  # fmt: skip

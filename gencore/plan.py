@@ -85,15 +85,16 @@ class Plan:
             plan = cls(**{name: facts[name] for name in cls.__dataclass_fields__})
             if not isinstance(plan.steps, int) or not 0 < plan.share <= 1:
                 raise ValueError("steps or share out of range")
-            for name in ("hash",):
-                plan.recipe["model"][name] + ""
-            if missing := {*_MEASURED_WITH} - plan.recipe.keys():
+            if missing := {"model", *_MEASURED_WITH} - plan.recipe.keys():
                 raise ValueError(f"no {', '.join(sorted(missing))}")
+            _short(plan.recipe["model"]["hash"])
             str(plan)
         except OSError as fault:
             raise InputError("plan", f"{path} ({fault.strerror})", "a file gencore tune wrote") from None
         except (KeyError, TypeError, ValueError, AttributeError) as fault:
-            raise InputError("plan", f"{path} (damaged or another file: {fault})", "a file gencore tune wrote") from None
+            raise InputError(
+                "plan", f"{path} (damaged or another file: {fault})", "a file gencore tune wrote"
+            ) from None
         return plan
 
 

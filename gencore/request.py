@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ from gencore.guidance import ClassifierFree, Guidance
 from gencore.inversion import Inverted
 from gencore.known import Known, KnownMode
 from gencore.noise import seeds_for
+from gencore.plan import Plan
 from gencore.recipe import content_hash
 from gencore.rollout import Rollout
 from gencore.sampler import Sampler
@@ -102,7 +104,7 @@ def _request(
     times: Tensor | None = None,
     start: str | Path | Inverted | None = None,
     rollout: Rollout | None = None,
-    interceptors: Sequence[str | Interceptor] = (),
+    interceptors: Sequence[str | Plan | Interceptor] = (),
     transforms: Sequence[Transform] = (),
     attention: str = "",
 ) -> Request:
@@ -142,17 +144,22 @@ def _request(
         "steps": None if exact else steps, "times": times.tolist() if exact and begin is None else None,
         "sampler": _described("sampler", chosen), "guidance": None if guide is None else _described("guidance", guide),
         "size": list(said["size"]) if "size" in said else None, "known": given_recipe,
-        "interceptors": [_described("interceptor", _interceptor(part)) for part in said.get("interceptors", ())],
         "transforms": [type(part).__name__ for part in said.get("transforms", ())], "attention": attention,
         "implied": [_settings(part) for part in transforms if part not in said.get("transforms", ())],
         "start": None if begin is None else {"hash": content_hash(begin.x), "file": file_name(start)},
         "versions": plugins.versions(pipe.modality.name),
     }  # fmt: skip
+    attach = partial(_interceptor, recipe=recipe, steps=len(times) - 1)
+    recipe["interceptors"] = [_described("interceptor", attach(part)) for part in said.get("interceptors", ())]
     return Request(seeds, chosen, times, guide, given, pipe.tokenizer.spec(size), begin, rollout, conditions,
-                   tuple(map(_interceptor, interceptors)), tuple(transforms), attention, recipe)  # fmt: skip
+                   tuple(map(attach, interceptors)), tuple(transforms), attention, recipe)  # fmt: skip
 
 
-def _interceptor(part: str | Interceptor) -> Interceptor:
+def _interceptor(part: str | Plan | Interceptor, recipe: Mapping[str, Any], steps: int) -> Interceptor:
+    if isinstance(part, str) and part.endswith(".json"):
+        part = Plan.load(part)
+    if isinstance(part, Plan):
+        return part.attached(recipe, steps)
     return components.build("interceptor", parse(part, "interceptor")) if isinstance(part, str) else part
 
 

@@ -101,6 +101,21 @@ def default_times(process: GaussianProcess, kind: PredictionKind, steps: int) ->
     return uniform(steps, interval(process, kind)[1])
 
 
+def open_times(process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
+    """`steps` + 1 evenly spaced levels of a table process, rounded half to even, without level 0, then clean data.
+
+    >>> process = TableProcess.named("linear", 1000)
+    >>> process.level(open_times(process, "x0", 5)).tolist()
+    [999.0, 799.0, 599.0, 400.0, 200.0, -1.0]
+    """
+    if not isinstance(process, TableProcess):
+        return default_times(process, kind, steps)
+    if not 1 <= steps < process.steps:
+        raise InputError("steps", steps, f"1..{process.steps - 1}")
+    kept = torch.linspace(process.steps - 1, 0, steps + 1, dtype=torch.float64).round()[:-1]
+    return torch.cat([process.at(kept), torch.zeros(1, dtype=torch.float64)])
+
+
 def ode_times(process: GaussianProcess, kind: PredictionKind, steps: int) -> Tensor:
     """The grid of ODE solvers: uniform over `interval`, then down to 0 where that ends earlier."""
     low, high = interval(process, kind)

@@ -232,7 +232,7 @@ def damage(folder: Path, how: str) -> None:
             config.write_text(json.dumps(content))
         case "no part":
             content = json.loads(config.read_text())
-            content["backbone"]["type"] = "dti"
+            content["backbone"]["type"] = "dits"
             config.write_text(json.dumps(content))
 
 

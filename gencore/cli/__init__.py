@@ -28,6 +28,7 @@ VERBS = {
     "generate": ("gencore.cli.generate", "make samples"),
     "invert": ("gencore.cli.invert", "walk given data back to the noise a sampler would make it from"),
     "edit": ("gencore.cli.edit", "change what a file shows by inverting it and sampling with other words"),
+    "tune": ("gencore.cli.tune", "the fastest cache whose samples stay within an error budget"),
     "reproduce": ("gencore.cli.reproduce", "make a file again from its recipe and compare"),
     "train": ("gencore.cli.train", "train, fine-tune or resume"),
     "evaluate": ("gencore.cli.evaluate", "measure a model against held-out data"),

@@ -105,6 +105,7 @@ class TableProcess(GaussianProcess):
         levels: (T,) what the network was trained to see at each level, default 0..T-1.
         final: the state at t <= 0: ``"clean"`` has alpha-bar 1, ``"first"`` repeats level 0 (BDIA).
         schedule: the name the betas came from, kept for `config`.
+        single: whether they were rounded to float32, likewise.
     """
 
     def __init__(
@@ -114,12 +115,13 @@ class TableProcess(GaussianProcess):
         levels: Sequence[int] | None = None,
         final: Literal["clean", "first"] = "clean",
         schedule: str | None = None,
+        single: bool = False,
     ) -> None:
         betas = betas.to(torch.float64)
         if betas.ndim != 1 or not len(betas) or not bool(((betas > 0) & (betas <= 1)).all()):
             wild = f" from {betas.min():.3g} to {betas.max():.3g}" if betas.numel() else ""
             raise InputError("betas", f"shape {tuple(betas.shape)}{wild}", "(T,) values in (0, 1]")
-        self.betas, self.schedule, self.steps = betas, schedule, len(betas)
+        self.betas, self.schedule, self.single, self.steps = betas, schedule, single, len(betas)
         self.final: Literal["clean", "first"] = final
         self.alphas_cumprod = torch.cumprod(1 - betas, 0)
         self.levels = torch.arange(len(betas)) if levels is None else torch.as_tensor(levels)
@@ -135,11 +137,16 @@ class TableProcess(GaussianProcess):
 
     @classmethod
     def named(cls, schedule: str = "linear", steps: int = 1000, *, respacing: str | None = None,
-              final: Literal["clean", "first"] = "clean") -> TableProcess:  # fmt: skip
-        """The process of a named schedule with `steps` levels, optionally respaced."""
+              final: Literal["clean", "first"] = "clean", single: bool = False) -> TableProcess:  # fmt: skip
+        """The process of a named schedule with `steps` levels, optionally respaced.
+
+        Args:
+            single: round the betas to float32, as diffusers stores them: a beta of 0.999 then leaves another alpha.
+        """
         if schedule not in SCHEDULES:
             raise unknown("schedule", schedule, SCHEDULES)
-        process = cls(SCHEDULES[schedule](steps), final=final, schedule=schedule)
+        betas = SCHEDULES[schedule](steps)
+        process = cls(betas.float() if single else betas, final=final, schedule=schedule, single=single)
         return process if not respacing else process.respaced(respacing)
 
     def respaced(self, spec: str) -> TableProcess:
@@ -183,8 +190,8 @@ class TableProcess(GaussianProcess):
         return {
             **({"schedule": self.schedule, "steps": self.steps} if named else {"betas": self.betas.tolist()}),
             **({} if named else {"levels": self.levels.tolist()}),
-            "final": self.final,
-        }
+            "final": self.final, **({"single": True} if named and self.single else {}),
+        }  # fmt: skip
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> TableProcess:

@@ -19,8 +19,10 @@ from torch import Tensor
 
 from gencore.errors import InputError
 from gencore.noise import Noise
+from gencore.denoised import PredictionKind
 from gencore.process import Coeffs, GaussianProcess
 from gencore.sampler import Query, Sampler, State, Steps
+from gencore.schedules import default_times, open_times
 from gencore.spec import broadcast_time
 
 
@@ -51,12 +53,15 @@ class DPMSolver(Sampler):
     Args:
         variant: "2M" (multistep, one call a step) or "2S" (singlestep, two calls a step).
         order: 2, or 1 (which is DDIM).
+        spacing: "levels" as every sampler, or "open": of a table process N + 1 evenly spaced levels without the first,
+            the last step going from there to clean data, as published for RDT (arXiv:2410.07864).
         r: where the singlestep variant's inner call lies, in (0, 1].
     """
 
     variant: Literal["2M", "2S"] = "2M"
     order: int = 2
     r: float = 0.5
+    spacing: Literal["levels", "open"] = "levels"
 
     def __post_init__(self) -> None:
         if self.variant not in ("2M", "2S"):
@@ -65,6 +70,11 @@ class DPMSolver(Sampler):
             raise InputError("order", self.order, "1 or 2")
         if not 0 < self.r <= 1:
             raise InputError("r", self.r, "more than 0, at most 1")
+        if self.spacing not in ("levels", "open"):
+            raise InputError("spacing", self.spacing, "levels or open")
+
+    def times(self, process: Any, kind: PredictionKind, steps: int) -> Tensor:
+        return (open_times if self.spacing == "open" else default_times)(process, kind, steps)
 
     def step(self, state: State, noise: Noise) -> Steps:
         process, t = state.process, broadcast_time(state.time(state.i), state.x)

@@ -82,8 +82,10 @@ class RungeKutta(Sampler):
         here, target = (state.process.coeffs(broadcast_time(end, state.x)) for end in (t, s))
         first = yield Query(state.x, t)
         # Where the slope is infinite at clean data (VP, tables), or the prediction does not tell it there (x0), the
-        # step that touches it is the exponential-integrator Euler one.
-        singular = _infinite(here) | _infinite(target)
+        # step that touches it is the exponential-integrator Euler one.  A score or velocity is finite where it starts.
+        singular = _infinite(target)
+        if first.kind not in ("score", "velocity"):
+            singular = singular | _infinite(here)
         if first.kind == "x0":
             singular = singular | (here.sigma <= 0) | (target.sigma <= 0)
         if bool(singular.all()):

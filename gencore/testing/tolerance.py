@@ -4,7 +4,9 @@
     tolerance_rel_to_max_overrides  {pattern: tol} for some of them
     tolerance                       otherwise: {"rtol", "atol"}: |got - ref| <= atol + rtol |ref|; a number for both;
                                     a text such as "rtol 1e-6, atol 1e-8" or "exact"; or {tensor kind: any of these},
-                                    a kind being a name, a pattern, a part of a dotted name, a dtype or "others"
+                                    a kind being a name, a pattern, a part of a name between dots, slashes or
+                                    underscores, a dtype, or "others" or "numbers" for all that is left
+    grad_tolerance_rel_to_own_max   for names that begin with "grad": relative to max |ref|, before all of these
 
 Integers and booleans are always exact.
 """
@@ -55,6 +57,8 @@ def tolerance_of(meta: Mapping[str, Any], name: str, ref: Tensor) -> Tolerance:
     """
     if not (ref.is_floating_point() or ref.is_complex()):
         return Tolerance()
+    if name.startswith("grad") and "grad_tolerance_rel_to_own_max" in meta:
+        return Tolerance(rel_to_max=meta["grad_tolerance_rel_to_own_max"])
     for pattern, value in meta.get("tolerance_rel_to_max_overrides", {}).items():
         if fnmatchcase(name, pattern):
             return Tolerance(rel_to_max=value)
@@ -65,7 +69,7 @@ def tolerance_of(meta: Mapping[str, Any], name: str, ref: Tensor) -> Tolerance:
 
 def _read(given: Any, name: str, ref: Tensor) -> Tolerance:
     if isinstance(given, Mapping):
-        kinds = [name, str(ref.dtype).removeprefix("torch."), *reversed(name.split(".")), "others"]
+        kinds = [name, str(ref.dtype).removeprefix("torch."), *reversed(re.split(r"[./_]", name)), "others", "numbers"]
         for kind in kinds:
             for pattern, value in given.items():
                 if fnmatchcase(kind, pattern):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gencore import components, plugins
 from gencore.conditioners.label import Labels
@@ -69,7 +69,8 @@ def adapted(pipe: Pipeline, classes: Sequence[str], seed: int = 0) -> tuple[Pipe
 def _objective(pipe: Pipeline) -> Objective:
     """What the model was trained with, where its card says so, else the usual one of its process."""
     prediction, process = pipe.backbone.prediction, pipe.process
-    settings = dict(pipe.card.get("training", {}).get("objective", {}))
+    training = pipe.card.get("training")
+    settings = dict(training.get("objective", {})) if isinstance(training, Mapping) else {}
     if name := settings.pop("type", ""):
         return plugins.resolve("objective", name).from_config(settings, process)  # type: ignore[attr-defined]
     if isinstance(process, TableProcess):

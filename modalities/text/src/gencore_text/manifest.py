@@ -20,7 +20,7 @@ manifest = Manifest(
             "kjv": "gencore_text.presets:kjv",
             "kjv-ar": "gencore_text.presets:kjv_ar",
             "kjv-nce": "gencore_text.presets:kjv_nce",
-            "tiny": "gencore_text.presets:tiny",
+            "bytes-tiny": "gencore_text.presets:tiny",
             "pieces": "gencore_text.presets:pieces",
             "text8": "gencore_text.presets:text8",
             **{f"mdlm-{size}": f"gencore_text.presets:mdlm_{size}" for size in ("tiny", "small", "medium")},
