@@ -5,20 +5,19 @@ Each setting is compared with the uncached run of the same seeds, and with a run
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from caching_peer import against_diffusers
 from pairs import interleave
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import gencore
 from gencore import plugins
-from gencore.context import Context, Interceptor, Run
+from gencore.context import Interceptor
+from gencore.interceptors.flops import BlockFlops
 from gencore.models import packaged_default, read_config
 from gencore.pipeline import Pipeline
-from gencore.stream import Hidden
+from gencore.tuning.fidelity import UNITS, fidelity
 
 SETTINGS = [
     *(f"reuse:interval={k}" for k in (2, 3)),
@@ -33,19 +32,6 @@ SETTINGS = [
 ]  # fmt: skip
 BUDGETS = (30, 35, 40)
 SAMPLES = 4
-
-
-class BlockFlops(Interceptor):
-    """Counts the floating-point operations of the block loop: matrix products and attention."""
-
-    def __init__(self) -> None:
-        self.total = 0
-
-    def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
-        with FlopCounterMode(display=False) as counter:
-            h = run(h, start, stop)
-        self.total += counter.get_total_flops()
-        return h
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -73,10 +59,10 @@ def _modality(name: str, pipe: Pipeline, settings: list[str], pairs: int, steps:
     for text in [*settings, *(f"{k} steps" for k in (2 * steps // 3, steps // 2, steps // 3))]:
         count, caches = (int(text.split()[0]), []) if text.endswith("steps") else (steps, [text])
         compared = interleave(lambda n=count, c=caches: _made(pipe, n, *c), lambda: _made(pipe, steps), pairs)
-        saved = 1 - _work(pipe, count, *caches) / work
-        rows[text] = {"saved": saved, "fidelity": _fidelity(_made(pipe, count, *caches), exact), **compared.row()}
+        saved, near = 1 - _work(pipe, count, *caches) / work, fidelity(_made(pipe, count, *caches), exact)
+        rows[text] = {"saved": saved, "fidelity": near.mean, **compared.row()}
         print(f"caching {name} {text}: {saved:.0%} of block FLOPs saved, {rows[text]['fidelity']:.1f} "
-              f"{_unit(exact)}, time {compared}", flush=True)  # fmt: skip
+              f"{UNITS[near.unit]}, time {compared}", flush=True)  # fmt: skip
     best = {}
     for budget in BUDGETS if exact.is_floating_point() else ():
         fit = {text: row for text, row in rows.items() if row["fidelity"] >= budget}
@@ -85,7 +71,8 @@ def _modality(name: str, pipe: Pipeline, settings: list[str], pairs: int, steps:
             best[f"{budget} dB {family}"] = top = max(own, key=lambda text: fit[text]["saved"])
             print(f"caching {name} best {family} at {budget} dB: {top}, {fit[top]['saved']:.0%} saved, "
                   f"{fit[top]['ratio']['median']:.2f}x the time", flush=True)  # fmt: skip
-    return {"steps": steps, "samples": SAMPLES, "unit": _unit(exact), "settings": rows, "best": best}
+    unit = UNITS[fidelity(exact, exact).unit]
+    return {"steps": steps, "samples": SAMPLES, "unit": unit, "settings": rows, "best": best}
 
 
 def _made(pipe: Pipeline, steps: int, *caches: str | Interceptor) -> Tensor:
@@ -96,15 +83,3 @@ def _work(pipe: Pipeline, steps: int, *caches: str) -> int:
     flops = BlockFlops()
     _made(pipe, steps, *caches, flops)
     return flops.total
-
-
-def _unit(exact: Tensor) -> str:
-    return "dB PSNR" if exact.is_floating_point() else "% equal"
-
-
-def _fidelity(got: Tensor, exact: Tensor) -> float:
-    """PSNR against `exact` over its range, dB; for tokens the share that is equal, percent."""
-    if not exact.is_floating_point():
-        return 100 * (got == exact).float().mean().item()
-    error = (got - exact).double().square().mean().item()
-    return 10 * math.log10((exact.max() - exact.min()).item() ** 2 / error) if error else math.inf

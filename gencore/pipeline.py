@@ -127,7 +127,8 @@ class Pipeline:
             size: of the data grid, where it differs from the default.
             times: exact falling times instead of a number of steps.
             start: an `Inverted`, or its file, to sample from instead of noise; it brings its times.
-            interceptors: caches and recorders attached to this run, as objects or ``"name:key=value"``.
+            interceptors: caches and recorders attached to this run, as objects, ``"name:key=value"``, a
+                `gencore.plan.Plan` or its .json file.
             transforms: of predictions, between the network and the sampler.
             attention: name of an attention back end.
             any other keyword: a word of this pipeline's conditioner (``label=3``) or of its modality.

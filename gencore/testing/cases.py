@@ -31,7 +31,7 @@ class Got:
         unused: {name or pattern: why it is neither fed in nor computed}.
         floors: {name or pattern: (tolerance relative to the tensor's max, reason)} where correct float32 code differs
             from one machine to another by more than the case allows; taken where the case's own tolerance does not
-            hold, and always reported.
+            hold or the case states none for it, and always reported.
         facts: {path in ``meta.json``: value} of numbers stated there, compared by ``==``: ``("nfe", "Linear.euler")``.
     """
 

@@ -69,7 +69,8 @@ def tolerance_of(meta: Mapping[str, Any], name: str, ref: Tensor) -> Tolerance:
 
 def _read(given: Any, name: str, ref: Tensor) -> Tolerance:
     if isinstance(given, Mapping):
-        kinds = [name, str(ref.dtype).removeprefix("torch."), *reversed(re.split(r"[./_]", name)), "others", "numbers"]
+        parts = [*reversed(name.split(".")), *reversed(re.split(r"[./_]", name))]
+        kinds = [name, str(ref.dtype).removeprefix("torch."), *parts, "others", "numbers"]
         for kind in kinds:
             for pattern, value in given.items():
                 if fnmatchcase(kind, pattern):

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gencore.context import Interceptor
 from gencore.errors import InputError
 from gencore.interceptors.flops import BlockFlops
 from gencore.interceptors.schedules import whole
-from gencore.request import request
-from gencore.settings import spell
+from gencore.request import Request, request
+from gencore.settings import parse, spell
 from gencore.tuning.fidelity import Fidelity, fidelity, loss
 from gencore.tuning.schedule import best_schedules
 
@@ -77,14 +78,16 @@ class Audit:
 
     Args:
         points: in the order they ran.
-        refused: why a candidate could not run, by its text.
-        recipe: of the uncached run.
+        refused: why a candidate is no point, by its text: it cannot run, or saves nothing.
+        options: of `Pipeline.generate`, that gave the uncached run.
+        recipe: of that run.
         steps: of that run.
         unit: of the figures, "dB" or "%".
     """
 
     points: tuple[Point, ...]
     refused: Mapping[str, str]
+    options: Mapping[str, Any]
     recipe: dict[str, Any]
     steps: int
     unit: str
@@ -124,29 +127,40 @@ class Runs:
     refused: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.exact, self.work = self._made("uncached")
+        counter = BlockFlops()
+        self.exact = self._made("uncached", counter)
+        self.work = counter.total
         if not self.work:
             raise InputError("model", "blocks without matrix products", "one whose work can be counted")
 
     def measure(self, interceptor: Mapping[str, Any]) -> Point | None:
-        """What one cache does; None where it cannot run, and `refused` says why."""
+        """What one cache does; None where it cannot run or saves nothing, and `refused` says why."""
+        counter = BlockFlops()
+        compared = self.compare(interceptor, counter)
+        if compared is None:
+            return None
+        if counter.total >= self.work:
+            self.refused[spell(dict(interceptor))] = "saves nothing here"
+            return None
+        return Point(dict(interceptor), round(counter.total / self.work, 6), compared)
+
+    def compare(self, interceptor: Mapping[str, Any], *further: Interceptor) -> Fidelity | None:
+        """As `measure`, the fidelity alone."""
         text = spell(dict(interceptor))
         try:
-            got, work = self._made(text, text)
+            return fidelity(self._made(text, text, *further), self.exact)
         except InputError as fault:
             self.refused[text] = str(fault)
             return None
-        return Point(dict(interceptor), round(work / self.work, 6), fidelity(got, self.exact))
 
-    def _made(self, note: str, *caches: str) -> tuple[Tensor, int]:
-        counter = BlockFlops()
+    def _made(self, note: str, *interceptors: str | Interceptor) -> Tensor:
         # What a cache assumes of a sampler is measured here, so its warnings say nothing new.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            made = self.pipe.generate(**self.options, interceptors=[*caches, counter]).tensor
+            made = self.pipe.generate(**self.options, interceptors=list(interceptors)).tensor
         self.done += 1
         self.report(self.done, max(self.total, self.done), note)
-        return made, counter.total
+        return made
 
 
 def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequence[str] = CACHES,
@@ -164,8 +178,6 @@ def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequ
     Raises:
         InputError: options that cannot be used, or no candidate that runs.
     """
-    from gencore.settings import parse
-
     said, asked = _request(pipe, on, options)
     n, searched = len(asked.times) - 1, [whole("orders", order, 0) for order in orders]
     wanted = [parse(text, "caches") for text in caches]
@@ -177,12 +189,13 @@ def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequ
         found += _searched(runs, order, n, counts)
     points = tuple(point for point in found if point is not None)
     if not points:
-        raise InputError("caches", "none that runs here", "a run caches can count",
-                         next(iter(runs.refused.values()), "name some, or orders"))  # fmt: skip
-    return Audit(points, runs.refused, asked.recipe, n, points[0].fidelity.unit)
+        reasons = dict.fromkeys(runs.refused.values())
+        raise InputError("caches", "; ".join(reasons) or "none", "candidates that run and save work")
+    return Audit(points, runs.refused, said, asked.recipe, n, points[0].fidelity.unit)
 
 
-def _request(pipe: Pipeline, on: int | Sequence[Any] | None, options: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+def _request(pipe: Pipeline, on: int | Sequence[Any] | None, options: Mapping[str, Any]
+             ) -> tuple[dict[str, Any], Request]:  # fmt: skip
     """The options of `Pipeline.generate` and what they ask for."""
     if "interceptors" in options:
         raise InputError("interceptors", "some", "none: the audit attaches its own")
@@ -210,10 +223,10 @@ def _searched(runs: Runs, order: int, n: int, counts: Sequence[int]) -> list[Poi
     """Points of the best schedules of `counts` computed steps, by the error of each step on its own."""
     amplitude = [0.0] * n
     for i in range(1, n):
-        alone = runs.measure(_forecast(order, [step for step in range(n) if step != i]))
+        alone = runs.compare(_forecast(order, [step for step in range(n) if step != i]))
         if alone is None:
             return []
-        amplitude[i] = loss(alone.fidelity.worst, alone.fidelity.unit)
+        amplitude[i] = loss(alone.worst, alone.unit)
     schedules = best_schedules(amplitude, order)
     return [runs.measure(_forecast(order, schedules[count - 1])) for count in counts]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gencore.errors import Negative
@@ -33,10 +33,10 @@ def tune(pipe: Pipeline, budget: str | float = "35dB", on: int | Sequence[Any] |
     """
     read_budget(budget)
     audited = audit(pipe, on, caches=caches, orders=orders, callback=callback, **options)
-    return choose(pipe, audited, budget, options)
+    return choose(pipe, audited, budget)
 
 
-def choose(pipe: Pipeline, audited: Audit, budget: str | float, options: Mapping[str, Any]) -> Plan:
+def choose(pipe: Pipeline, audited: Audit, budget: str | float) -> Plan:
     """The plan for one budget of an audit, after two runs with seeds it has not seen.
 
     Raises:
@@ -46,12 +46,11 @@ def choose(pipe: Pipeline, audited: Audit, budget: str | float, options: Mapping
     point = audited.fastest(least)
     if point is None:
         best = max(audited.points, key=lambda point: (point.fidelity.worst, -point.share))
-        raise Negative(f"budget unreachable: best {best.fidelity.worst:.1f} {audited.unit} of {least:g} {audited.unit}, "
-                       f"by {best.text}")  # fmt: skip
+        reached = f"{best.fidelity.worst:.1f} {audited.unit}"
+        raise Negative(f"budget unreachable: best {reached}, short of {least:g}, by {best.text}")
     seeds = audited.recipe["seeds"]
     other = [max(seeds) + 1 + i for i in range(len(seeds))]
-    held_out = Runs(pipe, {**options, **audited.recipe["words"], "n": len(seeds), "seed": other}).measure(
-        point.interceptor)  # fmt: skip
+    held_out = Runs(pipe, {**audited.options, "seed": other}).compare(point.interceptor)
     assert held_out is not None
     return Plan(point.interceptor, audited.steps, point.share, point.fidelity._asdict(),
-                held_out.fidelity._asdict(), least, audited.recipe)  # fmt: skip
+                held_out._asdict(), least, audited.recipe)  # fmt: skip

@@ -335,3 +335,19 @@ def test_the_showcase_runs_all_tasks_on_one_clip_and_can_be_made_again(pipe: Pip
     assert "<video" in pipe.modality.html(Path("a/out.mp4")) and 'src="out.mp4"' in pipe.modality.html(
         Path("a/out.mp4")
     )
+
+
+def test_a_clip_a_sample_with_one_task_is_each_clip_alone(pipe: Pipeline) -> None:
+    both = torch.rand(2, *clip_of(pipe), generator=torch.Generator().manual_seed(3)) * 2 - 1
+    frames = {"task": "predict", "frames": clip_of(pipe)[1] // 2, "steps": 2}
+    out = pipe.generate(known=both, seed=4, **frames).tensor
+    alone = pipe.generate(known=both[1], seed=5, **frames).tensor
+    torch.testing.assert_close(out[1:], alone, rtol=0, atol=1e-5)
+    half = clip_of(pipe)[1] - clip_of(pipe)[1] // 2
+    assert torch.equal(out[:, :, :half], both[:, :, :half])
+    with pytest.raises(InputError, match="2 clips for 3 samples"):
+        pipe.generate(known=both, n=3, seed=4, **frames)
+
+
+def clip_of(pipe: Pipeline) -> tuple[int, ...]:
+    return pipe.tokenizer.spec().sizes

@@ -7,7 +7,23 @@ from gencore.manifest import Manifest
 manifest = Manifest(
     name="robot",
     summary="diffusion policies for robots: RDT in gymnasium",
-    provides={},
+    provides={
+        "backbone": {"rdt": "gencore_robot.backbones.rdt:RDT"},
+        "tokenizer": {"chunks": "gencore_robot.tokenizer:Chunks"},
+        "conditioner": {
+            "observation": "gencore_robot.conditioning.observation:Observation",
+            "proprioception": "gencore_robot.conditioning.proprioception:Proprioception",
+            "low-dim": "gencore_robot.conditioning.lowdim:LowDim",
+            "phrases": "gencore_robot.conditioning.phrases:PhraseList",
+            "camera-frames": "gencore_robot.conditioning.frames:CameraFrames",
+            "precomputed": "gencore_robot.conditioning.precomputed:Precomputed",
+            "t5": "gencore_robot.conditioning.t5:T5Text",
+            "siglip": "gencore_robot.conditioning.siglip:SigLIPViews",
+        },
+        "objective": {"action-denoising": "gencore_robot.objective:ActionDenoising"},
+        "importer": {"rdt": "gencore_robot.importers.rdt:import_rdt"},
+        "golden": {"rdt-1b": "gencore_robot.golden.rdt:adapter"},
+    },
     extras={
         "gym_aloha": "gencore-robot[aloha]",
         "gym_pusht": "gencore-robot[pusht]",

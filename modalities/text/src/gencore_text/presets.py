@@ -113,6 +113,7 @@ def text8(data: TextData, *, steps: int | None = None, batch: int | None = None,
 
 def _on_bytes(size: str, data: TextData, *, steps: int | None = None, batch: int | None = None, seed: int = 0
               ) -> Training:  # fmt: skip
+    """A published network on bytes, 1,024 a text."""
     return _published(Bytes(1024), size, steps, batch, seed)
 
 

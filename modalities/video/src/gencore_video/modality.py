@@ -44,6 +44,7 @@ class Video(Modality):
 
     name, alias, suffix = "video", "videos", ".mp4"
     words = tasks.WORDS
+    enough = 64
 
     def asked(self, words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> dict[str, Any]:
         return tasks.asked(words, options, pipe)

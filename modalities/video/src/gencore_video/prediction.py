@@ -25,17 +25,29 @@ class Maker:
                  progress: Callable[[int, int], None] | None = None) -> None:  # fmt: skip
         self.pipe, self.seed, self.total, self.progress, self.made = pipe, seed, total, progress, 0
 
-    def __call__(self, clips: Tensor, mask: Tensor, key: int = 0) -> Tensor:
-        """(B, C, T, H, W) of clips given where `mask` is False; other `key`s give other samples."""
+    def __call__(self, clips: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, T, H, W) of clips given where `mask` is False."""
         parts = []
         for start in range(0, len(clips), _BATCH):
             part = slice(start, start + _BATCH)
             count = len(clips[part])
             # A hidden cell must not reach the model by any way.
             known = clips[part].masked_fill(mask[part], 0)
-            seeds = seeds_for(self.seed + start + key * 1_000, count)
+            seeds = seeds_for(self.seed + start, count)
             parts.append(self.pipe.generate(known=known, mask=mask[part], n=count, seed=seeds).tensor)
             self.made += count
+            if self.progress is not None:
+                self.progress(self.made, self.total)
+        return torch.cat(parts)
+
+    def longer(self, clips: Tensor, frames: int) -> Tensor:
+        """(B, C, T + frames, H, W): clips (B, C, T, H, W) continued by `frames` frames, window after window."""
+        parts = []
+        for start in range(0, len(clips), _BATCH):
+            part = clips[start : start + _BATCH]
+            seeds = seeds_for(self.seed + start, len(part))
+            parts.append(self.pipe.generate(task="predict", known=part, frames=frames, seed=seeds).tensor)
+            self.made += len(part) * -(-frames // clips.shape[2])
             if self.progress is not None:
                 self.progress(self.made, self.total)
         return torch.cat(parts)
@@ -56,11 +68,7 @@ def by_given_frames(maker: Maker, true: Truth, k: int) -> Report:
 def roll_out(maker: Maker, true: Truth, window: int) -> Report:
     """Clips continued to `true.frames` frames, each window from the half before it; figures by half window."""
     half = window // 2
-    clips = true.clips[:, :, :half]
-    while clips.shape[2] < true.frames:
-        known = torch.cat((clips[:, :, -half:], torch.zeros_like(clips[:, :, -half:])), dim=2)
-        made = maker(known, _after(known, half), key=clips.shape[2])
-        clips = torch.cat((clips, made[:, :, half:]), dim=2)
+    clips = maker.longer(true.clips[:, :, :half], true.frames - half)
     lines = extrapolated(true, ~_after(true.clips, half)[:, 0, :, 0, 0])
     copied = true.clips[:, :, half - 1 : half].expand_as(true.clips)
     report: Report = {}

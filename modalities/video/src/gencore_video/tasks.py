@@ -49,12 +49,14 @@ def asked(words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) 
     if "task" not in words:
         return _without_task(words, options, pipe)
     tasks = _tasks(words)
-    count = _count(len(tasks), options)
+    known = options.get("known")
+    sources = list(known) if isinstance(known, Tensor) and known.ndim == 5 else [] if known is None else [known]
+    count = _count(len(tasks), len(sources), options)
     seed = options.get("seed")
     seed = secrets.randbelow(1_000_000) if seed is None else seed
     shape, wanted = clip_shape(pipe, options.get("size")), Wanted.of(words, pipe)
-    given = Given.of(options["known"], wanted) if "known" in options else None
-    length = None if given is None else given.frames
+    given = [Given.of(source, wanted) for source in sources]
+    length = given[0].frames if given else None
     noise = Keyed(seeds_for(seed, count))
     masks = torch.cat([_mask(task, words, options, pipe, shape, noise, length) for task in tasks])
     if len(tasks) > 1:
@@ -66,7 +68,7 @@ def asked(words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) 
         if stray := next((w for w in ("known", "mask", "clip", *_OF_KNOWN) if w in options or w in words), None):
             raise InputError(stray, "one with the task unconditional", "nothing: it keeps no cell")
         return made
-    if given is None and "clip" not in words:
+    if not given and "clip" not in words:
         raise InputError("known", f"nothing with the task {tasks[0]}", "a clip whose cells are kept",
                          "--known FILE, or --clip N for one that comes with the package")  # fmt: skip
     kept = kept_frames(masks)
@@ -74,8 +76,9 @@ def asked(words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) 
         if len(tasks) > 1:
             raise InputError("frames", words["frames"], f"1..{shape[0] - 1} with several tasks")
         made["rollout"] = Rollout("t", len(kept) + words["frames"], len(kept))
-    data = packaged_clip(words["clip"], wanted) if given is None else given.data(wanted, kept)
-    return {**made, "known": data.expand(len(masks), *data.shape[1:]), "mask": masks}
+    data = torch.cat([clip.data(wanted, kept) for clip in given]) if given else packaged_clip(words["clip"], wanted)
+    rows = max(len(masks), len(data))
+    return {**made, "known": data.expand(rows, *data.shape[1:]), "mask": masks}
 
 
 def _without_task(words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> dict[str, Any]:
@@ -97,9 +100,11 @@ def _without_task(words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pi
     return {"known": Given.of(options["known"], wanted).data(wanted, kept_frames(masks)), "mask": masks}
 
 
-def _count(tasks: int, options: Mapping[str, Any]) -> int:
+def _count(tasks: int, clips: int, options: Mapping[str, Any]) -> int:
     seed, n = options.get("seed"), options.get("n")
-    many = n if n is not None else len(seed) if isinstance(seed, Sequence) else tasks
+    many = n if n is not None else len(seed) if isinstance(seed, Sequence) else max(tasks, clips)
+    if clips > 1 and many != clips:
+        raise InputError("known", f"{clips} clips for {many} samples", "one clip, or one a sample")
     if tasks > 1 and many != tasks:
         raise InputError("task", f"{tasks} tasks for {many} samples", "one task, or one a sample")
     if many < 1:

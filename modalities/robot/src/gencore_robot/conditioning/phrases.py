@@ -1,0 +1,60 @@
+"""Instructions out of a fixed list, for networks that learn one token a phrase."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gencore.condition import Condition, Conditions
+from gencore.conditioner import Conditioner
+from gencore.errors import InputError, nearest
+from gencore_robot.conditioning.values import repeated
+
+
+class PhraseList(Conditioner):
+    """The word ``instruction``: one of `phrases` (whatever its case and outer blanks), or one a sample; absent is the
+    null phrase.
+
+    Args:
+        phrases: in the order of the network's rows.
+        name: of the network's stream.
+
+    >>> PhraseList(["go left", "go right"])({"instruction": "Go right "}, 2)[1]["language"].value.tolist()
+    [1, 1]
+    """
+
+    words = ("instruction",)
+
+    def __init__(self, phrases: Sequence[str], *, name: str = "language") -> None:
+        self.phrases, self.name = list(phrases), name
+        self._rows = {self._plain(phrase): i for i, phrase in enumerate(self.phrases)}
+        if len(self._rows) < len(self.phrases) or not self.phrases:
+            raise InputError("phrases", f"{len(self.phrases)} with {len(self._rows)} different", "different ones")
+
+    @staticmethod
+    def _plain(phrase: object) -> str:
+        return " ".join(str(phrase).lower().split())
+
+    def _row(self, phrase: object) -> int:
+        plain = self._plain(phrase)
+        if plain not in self._rows:
+            raise InputError("instruction", repr(phrase), "; ".join(self.phrases[:8]), nearest(plain, self._rows))
+        return self._rows[plain]
+
+    def __call__(self, words: Mapping[str, Any], count: int | None) -> tuple[int, Conditions]:
+        said = words.get("instruction")
+        if said is None:
+            rows = torch.tensor([len(self.phrases)])
+        else:
+            rows = torch.tensor([self._row(p) for p in (said if isinstance(said, list | tuple) else [said])])
+        rows = repeated("instruction", rows, count)
+        return len(rows), {self.name: Condition(rows)}
+
+    def targets(self, targets: Mapping[str, Any]) -> Conditions:
+        return {self.name: Condition(torch.tensor([self._row(phrase) for phrase in targets["instruction"]]))}
+
+    def config(self) -> dict[str, Any]:
+        return {"phrases": self.phrases, "name": self.name}

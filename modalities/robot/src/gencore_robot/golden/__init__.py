@@ -1,0 +1,1 @@
+"""Golden numbers of robot policies."""
