@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -284,3 +285,33 @@ def test_the_estimate_of_activations_grows_with_the_micro_batch() -> None:
     one, two = activations(), activations(accumulate=2)
     weights = sum(p.numel() for p in tiny_pipeline().backbone.parameters()) * 20 / 1e9
     assert (one - weights) / (two - weights) == pytest.approx(2, rel=0.2)
+
+
+def test_frozen_roles_are_given_to_the_objective_and_stay_out_of_training_and_files(tmp_path: Path) -> None:
+    teacher = tiny_pipeline(seed=5).backbone
+    before = {name: p.clone() for name, p in teacher.named_parameters()}
+
+    class Imitate(FlowMatching):
+        """Nears the teacher's prediction, through the same graph."""
+
+        def loss(self, phase: str, roles: Any, batch: Any, noise: Any) -> Any:
+            own = super().loss(phase, {"model": roles["model"]}, batch, noise)
+            other = super().loss(phase, {"model": roles["teacher"]}, batch, noise)
+            return type(own)(own.total + 0.1 * (own.total - other.total) ** 2, own.parts)
+
+    training = tiny_training(Toy(), steps=3, batch=4)
+    training = replace(training, objective=Imitate(training.objective.process), roles={"teacher": teacher})  # type: ignore[attr-defined]
+    fit(training, Toy(), tmp_path, device="cpu")
+    assert all(torch.equal(p, before[name]) and p.grad is None for name, p in teacher.named_parameters())
+    kept = torch.load(tmp_path / LAST, weights_only=True)["state_dict"]
+    assert not [name for name in kept if "teacher" in name]
+    assert set(read_tensors(tmp_path / MODEL / WEIGHTS)[0]) == set(training.pipeline.backbone.state_dict())
+
+
+def test_fine_tuning_takes_the_objective_the_card_names_whatever_else_the_card_says() -> None:
+    pipe = tiny_pipeline()
+    pipe.card = {"training": {"objective": {"type": "flow", "times": "uniform"}}}
+    assert fine_tuning(pipe).objective.config()["times"] == "uniform"
+    for card in ({"training": "by hand"}, {"training": {"objective": {}}}, {}):
+        pipe.card = card
+        assert fine_tuning(pipe).objective.config()["times"] == "logit_normal"

@@ -44,7 +44,8 @@ def add_arguments(parser: Parser) -> None:
     add("--known-mode", help="replace_state, compose_input or per_token_time (default: the model's)")
     add("--start", type=Path, help="sample from a file of gencore invert instead of from noise")
     add("--cache", dest="interceptors", action="append", metavar="NAME:KEY=VALUE",
-        help="reuse or forecast parts of the network between steps; gencore list names them, gencore tune writes files")  # fmt: skip
+        help="reuse or forecast parts of the network between steps; gencore list names them; or a file of "
+        "gencore tune")  # fmt: skip
     add("--size", type=words.size, metavar="HxW", help="of the data, where it differs from the model's")
     add_model(parser)
     add("--batch", type=int, help="at most this many samples at a time")

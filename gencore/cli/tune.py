@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,10 +95,10 @@ def run(args: Namespace) -> int:
 
 
 def _orders(text: str) -> list[int]:
-    return [] if text == "none" else [int(part) for part in text.split(",")]
-
-
-_orders.__name__ = "whole numbers by commas, or none"
+    try:
+        return [] if text == "none" else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ArgumentTypeError(f"got {text}; accepted: whole numbers separated by commas, or none") from None
 
 
 def _table(audited: Audit, least: float) -> Iterator[str]:

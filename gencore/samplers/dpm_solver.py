@@ -17,9 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from gencore.denoised import PredictionKind
 from gencore.errors import InputError
 from gencore.noise import Noise
-from gencore.denoised import PredictionKind
 from gencore.process import Coeffs, GaussianProcess
 from gencore.sampler import Query, Sampler, State, Steps
 from gencore.schedules import default_times, open_times

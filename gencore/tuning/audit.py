@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from gencore import components
 from gencore.context import Interceptor
 from gencore.errors import InputError
 from gencore.interceptors.flops import BlockFlops
@@ -176,11 +177,13 @@ def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequ
         options: of `Pipeline.generate`; the seed is 0 unless said.
 
     Raises:
-        InputError: options that cannot be used, or no candidate that runs.
+        InputError: options or candidates that cannot be used, or none that runs and saves work.
     """
     said, asked = _request(pipe, on, options)
     n, searched = len(asked.times) - 1, [whole("orders", order, 0) for order in orders]
     wanted = [parse(text, "caches") for text in caches]
+    for interceptor in wanted:
+        components.build("interceptor", interceptor)
     counts = sorted({max(1, round(k * n / SCHEDULES)) for k in range(1, SCHEDULES + 1)} - {n})
     total = 1 + len(wanted) + len(searched) * (max(n - 1, 0) + len(counts))
     runs = Runs(pipe, said, callback or (lambda index, total, note: None), total)

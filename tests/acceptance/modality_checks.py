@@ -39,9 +39,8 @@ def other_modalities(world: World) -> str:
     assert written.startswith("In the"), written[:40]
     _again(world, folder, "t.txt")
     empty = world.fresh("refused")
-    world.gencore("generate", "text", "--prompt", "In the", "--sampler", "ddim", "-o", "x.txt", cwd=empty).refused(
-        "ddim"
-    )
+    wrong = ("--prompt", "In the", "--sampler", "ddim", "-o", "x.txt")
+    world.gencore("generate", "text", *wrong, cwd=empty).refused("DDIM", "discrete", "ancestral")
     world.gencore("generate", "video", "--task", "predikt", "-o", "x.mp4", cwd=empty).refused("predikt", "predict")
     nothing_in(empty)
     return f"v.mp4 in {video.seconds:.1f} s, t.txt in {text.seconds:.1f} s, both reproduced"

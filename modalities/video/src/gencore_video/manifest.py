@@ -78,5 +78,6 @@ manifest = Manifest(
         ),
         Option(name="fit", type="str", help="bring a known clip of another size to the model's", range="crop, stretch"),
     ),
+    default="gencore_video:default/discs",
     extras={"pymunk": "gencore-video[physics]", "diffusers": "gencore-video[vae]", "webdataset": "gencore-video[data]"},
 )

@@ -110,7 +110,7 @@ def gradients(net: RDT, io: Mapping[str, Tensor]) -> dict[str, Tensor]:
 @torch.no_grad()
 def samples(net: RDT, process: TableProcess, cond: Conditions, io: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A run of the published solver, with what the network answered; at its end slots without indicator are zeroed."""
-    sampler, denoise = DPMSolver(spacing="open"), Denoiser(net, process, cond)
+    sampler, denoise = DPMSolver(spacing="open"), Denoiser(net, process, cond, dtype=torch.float32)
     times = sampler.times(process, net.prediction.kind, len(io["sample/timesteps"]))
     answers, states = list[Tensor](), list[Tensor]()
 
@@ -119,7 +119,8 @@ def samples(net: RDT, process: TableProcess, cond: Conditions, io: Mapping[str, 
         answers.append(found.value)
         return found
 
-    state = sampler.init(io["sample/x_T"], times, process)
+    # 1/alpha is 2e4 at the first level, where two products of that size cancel for a prediction of noise.
+    state = sampler.init(io["sample/x_T"].double(), times, process)
     while not state.done:
         state = answer(sampler.step(state, Recorded([])), ask)
         states.append(state.x)

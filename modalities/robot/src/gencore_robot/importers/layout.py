@@ -32,9 +32,12 @@ KEYS = Keymap([
     (r"model\.final_layer\.norm_final\.weight", r"final_norm.weight"),
     (rf"model\.final_layer\.ffn_final\.fc1\.{_WB}", r"final.0.\1"),
     (rf"model\.final_layer\.ffn_final\.fc2\.{_WB}", r"final.2.\1"),
-    (rf"lang_adaptor\.((?:\d+\.)?){_WB}", r"streams.language.adaptor.\1\2"),
-    (rf"img_adaptor\.((?:\d+\.)?){_WB}", r"streams.images.adaptor.\1\2"),
-    (rf"state_adaptor\.((?:\d+\.)?){_WB}", r"state_adaptor.\1\2"),
+    (rf"lang_adaptor\.(\d+)\.{_WB}", r"streams.language.adaptor.\1.\2"),
+    (rf"lang_adaptor\.{_WB}", r"streams.language.adaptor.\1"),
+    (rf"img_adaptor\.(\d+)\.{_WB}", r"streams.images.adaptor.\1.\2"),
+    (rf"img_adaptor\.{_WB}", r"streams.images.adaptor.\1"),
+    (rf"state_adaptor\.(\d+)\.{_WB}", r"state_adaptor.\1.\2"),
+    (rf"state_adaptor\.{_WB}", r"state_adaptor.\1"),
 ])  # fmt: skip
 """From the published names to those of `gencore_robot.backbones.rdt`."""
 TABLE, FIRST = "model.x_pos_embed", "model.blocks.0.attn.q_norm.weight"
