@@ -228,6 +228,8 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise InputError("word", type(value).__name__, "text, numbers, or lists of them")

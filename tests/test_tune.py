@@ -253,6 +253,14 @@ def test_four_samples_where_nothing_says_how_many() -> None:
     assert seeds == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [9], [0]]
 
 
+def test_a_long_run_costs_no_more_runs_than_a_short_one() -> None:
+    told: list[tuple[int, int]] = []
+    how: dict[str, Any] = {"steps": 20, "caches": [], "orders": [0]}
+    long = audit(PIPE, 1, **how, callback=lambda index, total, note: told.append((index, total)))
+    assert len(told) <= 1 + 13 + 16 and told[-1] == (len(told), len(told))
+    assert len(long.points) >= 15 and len({point.share for point in long.points}) == len(long.points)
+
+
 def test_the_plot_is_one_file_that_names_every_point(audited: Audit, tmp_path: Path) -> None:
     drawn = write_plot(tmp_path / "pareto.html", audited, 35).read_text("utf-8")
     assert drawn.count("<circle") == len(audited.points) and drawn.count('class="front"') == len(audited.front)

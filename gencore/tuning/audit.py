@@ -1,8 +1,8 @@
 """An audit: what every candidate cache saves on a model, and how far its samples are from the uncached ones.
 
 Candidates do not depend on a budget: those of a list, and for each order of forecast the irregular schedules that
-`gencore.tuning.schedule` finds from one run per step.  All of them are measured by real runs with the same seeds, so a
-looser budget never picks a slower one.
+`gencore.tuning.schedule` finds from runs that forecast one step each.  All of them are measured by real runs with the
+same seeds, so a looser budget never picks a slower one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from gencore import components
@@ -40,6 +41,9 @@ ORDERS = (0, 1, 2)
 
 SAMPLES = 4
 """Audited samples, where nothing says how many."""
+
+PROBES = 12
+"""Steps between the second and the last whose own error is measured for one order; the others are interpolated."""
 
 SCHEDULES = 16
 """Irregular schedules of one order that are measured, at most."""
@@ -172,7 +176,7 @@ def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequ
         on: samples to compare, or one ``{word: value}`` a sample (bare values where the pipeline has one word); None
             takes as many as the words in `options` say, and 4 where they say one.
         caches: further candidates, ``"name:key=value"``.
-        orders: of forecast, whose schedules are searched; each costs up to ``steps + 16`` runs.
+        orders: of forecast, whose schedules are searched; each costs up to 29 runs.
         callback: called after every run.
         options: of `Pipeline.generate`; the seed is 0 unless said.
 
@@ -184,12 +188,13 @@ def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequ
     wanted = [parse(text, "caches") for text in caches]
     for interceptor in wanted:
         components.build("interceptor", interceptor)
+    probes = sorted({2, *(1 + round(k * (n - 2) / (PROBES - 1)) for k in range(PROBES))} & set(range(1, n)))
     counts = sorted({max(1, round(k * n / SCHEDULES)) for k in range(1, SCHEDULES + 1)} - {n})
-    total = 1 + len(wanted) + len(searched) * (max(n - 1, 0) + len(counts))
+    total = 1 + len(wanted) + len(searched) * (len(probes) + len(counts))
     runs = Runs(pipe, said, callback or (lambda index, total, note: None), total)
     found = [runs.measure(interceptor) for interceptor in wanted]
     for order in searched:
-        found += _searched(runs, order, n, counts)
+        found += _searched(runs, order, n, probes, counts)
     points = tuple(point for point in found if point is not None)
     if not points:
         reasons = dict.fromkeys(runs.refused.values())
@@ -222,15 +227,16 @@ def _words(pipe: Pipeline, on: Sequence[Any]) -> dict[str, list[Any]]:
     return {word: [row[word] for row in rows if row is not None] for word in rows[0] or {}}
 
 
-def _searched(runs: Runs, order: int, n: int, counts: Sequence[int]) -> list[Point | None]:
-    """Points of the best schedules of `counts` computed steps, by the error of each step on its own."""
-    amplitude = [0.0] * n
-    for i in range(1, n):
+def _searched(runs: Runs, order: int, n: int, probes: Sequence[int], counts: Sequence[int]) -> list[Point | None]:
+    """Points of the best schedules of `counts` computed steps, by the errors of the `probes`, each on its own."""
+    measured = {}
+    for i in probes:
         alone = runs.compare(_forecast(order, [step for step in range(n) if step != i]))
         if alone is None:
             return []
-        amplitude[i] = loss(alone.worst, alone.unit)
-    schedules = best_schedules(amplitude, order)
+        measured[i] = loss(alone.worst, alone.unit)
+    amplitude = np.interp(range(n), list(measured), list(measured.values())) if measured else [0.0] * n
+    schedules = best_schedules([float(a) for a in amplitude], order)
     return [runs.measure(_forecast(order, schedules[count - 1])) for count in counts]
 
 

@@ -30,8 +30,8 @@ def remainder(gap: int, length: int, order: int) -> float:
 def best_schedules(amplitude: Sequence[float], order: int) -> list[tuple[int, ...]]:
     """For every number of computed steps, those that cost least; the first step is always one of them.
 
-    >>> best_schedules([0.0, 1.0, 1.0, 9.0, 1.0], 0)
-    [(0,), (0, 3), (0, 3, 4), (0, 2, 3, 4), (0, 1, 2, 3, 4)]
+    >>> best_schedules([0.0, 1.0, 2.0, 9.0, 1.5], 0)
+    [(0,), (0, 3), (0, 2, 3), (0, 2, 3, 4), (0, 1, 2, 3, 4)]
 
     Args:
         amplitude: a_i of step i, n of them, counted from noise; that of step 0 is not read.

@@ -9,7 +9,7 @@ manifest = Manifest(
     summary="diffusion policies for robots: RDT in gymnasium",
     provides={
         "backbone": {"rdt": "gencore_robot.backbones.rdt:RDT"},
-        "tokenizer": {"chunks": "gencore_robot.tokenizer:Chunks"},
+        "tokenizer": {"chunks": "gencore_robot.tokenizer:Chunks", "action-codec": "gencore_robot.codec:ActionCodec"},
         "conditioner": {
             "observation": "gencore_robot.conditioning.observation:Observation",
             "proprioception": "gencore_robot.conditioning.proprioception:Proprioception",

@@ -29,7 +29,8 @@ def _published(size: str, data: Any, *, steps: int | None = None, batch: int | N
         data: episodes in the unified space, with `state`, `indicator`, `frequency`, `language` and `images`.
     """
     with seeded(seed):
-        net = RDT(**SIZES[size], streams=STREAMS)
+        settings: dict[str, Any] = {**SIZES[size]}
+        net = RDT(**settings, streams=STREAMS)
     process = TableProcess.named("squaredcos_cap_v2", 1000, single=True)
     drop = {name: rate for name, rate in DROP.items() if net.ports[name].null is not None}
     return Training(

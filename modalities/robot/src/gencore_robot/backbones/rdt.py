@@ -47,10 +47,10 @@ class RDTBlock(Block):
         self.reads, self.checkpointing = reads, False
         self.norm1, self.norm3 = norm(norm_name, width), norm(norm_name, width)
         self.attn, self.mlp = SelfAttention(width, heads), Mlp(width, width)
-        self.attn.q_norm, self.attn.k_norm = norm(norm_name, head), norm(norm_name, head)
+        _norm_heads(self.attn, norm_name, head)
         if reads is not None:
             self.norm2, self.cross = norm(norm_name, width), CrossAttention(width, heads)
-            self.cross.q_norm, self.cross.k_norm = norm(norm_name, head), norm(norm_name, head)
+            _norm_heads(self.cross, norm_name, head)
 
     def _attn(self, x: Tensor, stream: Stream, ctx: Context) -> Tensor:
         return self.attn(self.norm1(x), stream, ctx)
@@ -191,6 +191,12 @@ class RDT(Trunk):
 
 
 _norm = norm
+
+
+def _norm_heads(attention: nn.Module, name: NormName, head: int) -> None:
+    """Normalise the queries and keys of every head."""
+    attention.add_module("q_norm", norm(name, head))
+    attention.add_module("k_norm", norm(name, head))
 
 
 def _initialise(net: RDT) -> None:

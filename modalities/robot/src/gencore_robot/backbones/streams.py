@@ -1,8 +1,9 @@
-"""What an action network reads by cross attention: tokens of an encoder, one of a list of phrases, or small pictures."""
+"""What an action network reads by cross attention: tokens of an encoder, a phrase of a list, or small pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -74,7 +75,7 @@ class Pictures(nn.Module):
         super().__init__()
         self.views, self.cells = views, cells
         sizes = [3, channels, 2 * channels, 4 * channels]
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(sizes))
         self.proj = nn.Linear(sizes[-1], width)
         self.positions = nn.Parameter(grid_table((views, cells, cells), width)[None])
         # The mean colour of nothing: a missing view is black, and the network learns what that means.

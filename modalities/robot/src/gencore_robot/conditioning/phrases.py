@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from gencore.condition import Condition, Conditions
 from gencore.conditioner import Conditioner

@@ -46,11 +46,11 @@ class Precomputed(Conditioner):
         return Condition(x, repeated(f"{self.name}_mask", seen, len(x)))
 
     def __call__(self, words: Mapping[str, Any], count: int | None) -> tuple[int, Conditions]:
-        tokens = self._tokens(*map(words.get, self.words), count)
+        tokens = self._tokens(words.get(self.words[0]), words.get(self.words[1]), count)
         return len(tokens), {self.name: tokens}
 
     def targets(self, targets: Mapping[str, Tensor]) -> Conditions:
-        return {self.name: self._tokens(*map(targets.get, self.words))}
+        return {self.name: self._tokens(targets.get(self.words[0]), targets.get(self.words[1]))}
 
     def config(self) -> dict[str, Any]:
         return {"name": self.name, "dims": self.dims, "length": self.length}

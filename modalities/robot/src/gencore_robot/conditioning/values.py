@@ -28,12 +28,13 @@ def batched(field: str, value: Any, shape: Sequence[int | None], count: int | No
         x = torch.as_tensor(value).to(torch.float32)
     except (TypeError, ValueError, RuntimeError) as fault:
         raise InputError(field, type(value).__name__, "numbers", str(fault).splitlines()[0]) from None
+    given = tuple(x.shape)
     if x.ndim == len(shape):
         x = x[None]
     fits = x.ndim == len(shape) + 1 and all(n in (None, m) for n, m in zip(shape, x.shape[1:], strict=True))
     if not fits or not len(x):
         accepted = ", ".join("N" if n is None else str(n) for n in ("B", *shape))
-        raise InputError(field, f"shape {tuple(x.shape)}", f"({accepted})")
+        raise InputError(field, f"shape {given}", f"({accepted})")
     if bad := int((~torch.isfinite(x)).sum()):
         raise InputError(field, f"{bad} of {x.numel()} values not finite", "finite numbers")
     return repeated(field, x, count)

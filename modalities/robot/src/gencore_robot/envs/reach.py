@@ -35,7 +35,7 @@ class TwoWayReach(gymnasium.Env):
     (['agent_pos', 'env_state'], (2,))
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "privileged": ()}
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "privileged": ()}  # noqa: RUF012
 
     def __init__(self, named: bool = False, render_mode: str | None = None) -> None:
         self.named, self.render_mode = named, render_mode

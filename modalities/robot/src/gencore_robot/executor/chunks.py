@@ -94,8 +94,6 @@ class ChunkExecutor:
             self._last[i] = None
         if self.ensemble is not None:
             self.ensemble.reset(mask)
-        if mask.any() and callable(reset := getattr(self.predictor.policy, "reset", None)):
-            reset(mask)
 
     def stepped(self, terminated: Any, truncated: Any) -> np.ndarray:
         """Tell what the step that followed `act` returned; returns the (B,) rows that begin an episode."""

@@ -67,7 +67,7 @@ class RealtimeExecutor:
         self._last = np.array(start, dtype=np.float64)
         self._queue = self._last[:, :0, None].repeat(self._last.shape[1], 2)
         self._future: Future[tuple[np.ndarray, float]] | None = None
-        self._asked, self._frozen, self._due = 0.0, 0, -math.inf
+        self._asked, self._frozen, self._ran, self._due = 0.0, 0, False, -math.inf
 
     def act(self, obs: Any) -> np.ndarray:
         """The (B, A) action of this tick; `obs` is what the next prediction sees, if one begins.
@@ -96,19 +96,19 @@ class RealtimeExecutor:
     def _ask(self, obs: Any, now: float) -> None:
         ahead = min(self.latency.ticks(), self._queue.shape[1]) if self.freeze else 0
         prefix = self._queue[:, :ahead] if ahead else None
-        self._asked, self._frozen = now, ahead
+        self._asked, self._frozen, self._ran = now, ahead, self._queue.shape[1] > 0
         self._future = self._pool.submit(self._timed, obs, prefix)
 
     def _timed(self, obs: Any, prefix: np.ndarray | None) -> tuple[np.ndarray, float]:
         began = self._clock()
-        return self.predictor(obs, prefix=prefix), self._clock() - began
+        return self.predictor(obs, envs=np.arange(len(self._last)), prefix=prefix), self._clock() - began
 
     def _arrive(self, future: Future[tuple[np.ndarray, float]], now: float) -> None:
         self._future = None
         chunk, seconds = future.result()
         self.latency.add(seconds, blocking=False)
         past = math.ceil((now - self._asked) * self.hz - 1e-6)
-        self.late += int(self.freeze and past > self._frozen)
+        self.late += int(self.freeze and past > self._frozen and self._ran)
         self._queue = chunk[:, past:]
 
     def reset(self, start: np.ndarray) -> None:

@@ -1,4 +1,5 @@
-"""The published layout of RDT's weights, and what its shapes and configuration tell (thu-ml/RoboticsDiffusionTransformer)."""
+"""The layout of RDT's published weights, and what shapes and configuration tell
+(github.com/thu-ml/RoboticsDiffusionTransformer)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,11 @@ from gencore.weights.files import read_checkpoint, select_state_dict
 from gencore.weights.importer import imported, looks_like, recognised_by
 from gencore_robot.backbones.norms import NormName
 from gencore_robot.backbones.rdt import RDT
+from gencore_robot.conditioning.observation import Observation
+from gencore_robot.conditioning.precomputed import Precomputed
+from gencore_robot.conditioning.proprioception import Proprioception
 from gencore_robot.importers.layout import KEYS, build, read_settings
+from gencore_robot.tokenizer import Chunks
 
 LICENCE = "that of the imported file; the weights published with RDT-1B are MIT"
 SAMPLER, STEPS = "dpmpp:spacing=open", 5
@@ -63,18 +67,14 @@ def network(state: Mapping[str, Tensor], config: Mapping[str, Any], norm: NormNa
         f"{len(state)} tensors mapped, 0 left over; {chosen or 'bare state dict'} chosen",
         f"width {told['width']} depth {told['depth']} heads {told['heads']} horizon {net.horizon} from the shapes",
         f"norm read as {norm}" + (", as timm 1.0.3 without apex computes it" if norm == "timm_var" else ""),
-        f"predicts {net.prediction.kind} on {steps} levels of {schedule}" + ("" if config else "; no config.json found"),
+        f"predicts {net.prediction.kind} on {steps} levels of {schedule}"
+        + ("" if config else ", as published: no config.json found"),
     ]  # fmt: skip
     return net, process, notes
 
 
 def assemble(net: RDT, process: TableProcess, *, card: Mapping[str, Any]) -> Pipeline:
     """The pipeline of `net` over chunks in the unified action space."""
-    from gencore_robot.conditioning.observation import Observation
-    from gencore_robot.conditioning.precomputed import Precomputed
-    from gencore_robot.conditioning.proprioception import Proprioception
-    from gencore_robot.tokenizer import Chunks
-
     streams = net.config()["streams"]
     conditioner = Observation([
         Proprioception(net.slots),

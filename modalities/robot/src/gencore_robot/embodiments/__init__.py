@@ -1,0 +1,1 @@
+"""Robots as data: which of a robot's numbers go to which slot."""

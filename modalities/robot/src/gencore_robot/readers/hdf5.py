@@ -1,0 +1,131 @@
+"""Episodes of one HDF5 file each, as ACT and RDT write them.
+
+``observations/qpos`` (T, S) and ``action`` (T, A); ``observations/images/<camera>`` is (T, H, W, 3) uint8, (T, N)
+uint8 rows of an encoded picture with zeros behind it, or (T,) such rows of their own lengths.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gencore.errors import InputError, MissingDependency
+from gencore_robot.readers.episode import Episode, checked, require
+
+if TYPE_CHECKING:
+    import h5py
+
+STATE, ACTION, IMAGES = "observations/qpos", "action", "observations/images"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """The file, closed afterwards.
+
+    Raises:
+        InputError: it does not exist, or is truncated or no HDF5 at all.
+    """
+    import h5py
+
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError("episode", path, "a complete HDF5 file", str(error).splitlines()[0]) from error
+    with file:
+        yield file
+
+
+def numbers(path: Path, state: str = STATE, action: str = ACTION) -> tuple[np.ndarray, np.ndarray]:
+    """State (T, S) and action (T, A), float64.
+
+    Raises:
+        InputError: the file is damaged, a key is missing, lengths differ, or a value is not finite.
+    """
+    with opened(path) as file:
+        read = {key: array(file, key, path) for key in (state, action)}
+    first, second = checked(str(path), read)
+    return first, second
+
+
+def array(file: h5py.File, key: str, path: Path) -> Any:
+    """The whole of the dataset `key`."""
+    data = dataset(file, key, path)
+    try:
+        return data[()]
+    except OSError as error:
+        raise InputError(f"{path}: {key}", "unreadable data", "a complete file", str(error).splitlines()[0]) from error
+
+
+def dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
+    """The dataset `key`.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    import h5py
+
+    found: dict[str, h5py.Dataset] = {}
+
+    def collect(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            found[name] = item
+
+    file.visititems(collect)
+    require(list(found), key, str(path))
+    return found[key]
+
+
+def frames(path: Path, camera: str, steps: Sequence[int], order: str = "bgr") -> np.ndarray:
+    """Pictures (len(steps), H, W, 3) uint8 of a camera.
+
+    Args:
+        order: of the colours of an encoded picture: ``bgr``, as OpenCV decodes it and RDT was trained, or ``rgb``.
+            Pictures that are stored raw come as they lie.
+
+    Raises:
+        InputError: no such camera, a step outside the episode, a picture that does not decode, another order.
+        MissingDependency: encoded pictures without Pillow.
+    """
+    if order not in ("bgr", "rgb"):
+        raise InputError("order", order, "bgr or rgb")
+    with opened(path) as file:
+        data = dataset(file, f"{IMAGES}/{camera}", path)
+        if outside := [step for step in steps if not 0 <= step < len(data)]:
+            raise InputError(f"{path}: step", outside[0], f"0..{len(data) - 1}")
+        rows = {step: data[step] for step in steps}
+    where = f"{path}: {camera}"
+    pictures = {
+        step: row if np.ndim(row) == 3 else decoded(row, order, f"{where} {step}") for step, row in rows.items()
+    }
+    return np.stack([pictures[step] for step in steps])
+
+
+def decoded(row: Any, order: str, where: str) -> np.ndarray:
+    """(H, W, 3) uint8 of an encoded picture; zeros behind it are not read."""
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as error:
+        raise MissingDependency("pillow", "encoded pictures", "pillow") from error
+    try:
+        with Image.open(io.BytesIO(bytes(row))) as picture:
+            rgb = np.asarray(picture.convert("RGB"))
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(where, "bytes that are no picture", "JPEG or PNG") from error
+    return rgb[..., ::-1] if order == "bgr" else rgb
+
+
+def act_episode(path: Path) -> Episode:
+    """An episode of ACT / ALOHA: every step may begin a sample; it has no instruction.
+
+    Raises:
+        InputError: the file is damaged or lacks a key.
+    """
+    with opened(path) as file:
+        length = len(dataset(file, STATE, path))
+    return Episode(str(path), length, partial(numbers, path))

@@ -1,0 +1,111 @@
+"""LeRobot datasets, version 3, from their folder.
+
+``meta/info.json`` has the features and the path of data files, ``meta/episodes/**.parquet`` one row an episode, and
+``data/**.parquet`` the steps of many episodes each.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gencore.errors import InputError, MissingDependency
+from gencore_robot.readers.episode import Episode, checked, require
+
+STATE, ACTION = "observation.state", "action"
+
+
+def lerobot_episodes(root: Path, state: str = STATE, action: str = ACTION) -> list[Episode]:
+    """The episodes of a dataset in their order.
+
+    Args:
+        state, action: features to read.
+
+    Raises:
+        InputError: no dataset of version 3, a feature it lacks, or a damaged file.
+        MissingDependency: without pyarrow.
+    """
+    info = described(root)
+    for feature in (state, action):
+        require(list(info["features"]), feature, f"{root}: features")
+    found: list[Episode] = []
+    for file in sorted((root / "meta" / "episodes").rglob("*.parquet")):
+        for row in table(file).to_pylist():
+            for key in ("episode_index", "length", "data/chunk_index", "data/file_index"):
+                require(list(row), key, str(file))
+            place = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+            index, length = int(row["episode_index"]), int(row["length"])
+            read = partial(numbers, root / place, index, length, state, action)
+            tasks = tuple(row.get("tasks") or ())
+            found.append(Episode(f"{root.name} {index}", length, read, instructions=(tasks,) if tasks else ()))
+    if not found:
+        raise InputError("dataset", root, "episodes under meta/episodes")
+    return sorted(found, key=lambda episode: int(episode.name.rsplit(" ", 1)[1]))
+
+
+def rate(root: Path) -> float:
+    """Steps a second."""
+    return float(described(root)["fps"])
+
+
+def described(root: Path) -> dict[str, Any]:
+    """``meta/info.json``.
+
+    Raises:
+        InputError: absent, no JSON, of another version, or without what is read of it.
+    """
+    file = root / "meta" / "info.json"
+    try:
+        info = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("dataset", root, "a LeRobot folder with meta/info.json", str(error)) from error
+    version = str(info.get("codebase_version", "none"))
+    if not version.startswith("v3."):
+        raise InputError(f"{file}: codebase_version", version, "v3.x", "convert it with LeRobot")
+    for key in ("features", "data_path", "fps"):
+        require(list(info), key, str(file))
+    return info
+
+
+def table(file: Path, columns: list[str] | None = None, episode: int | None = None) -> Any:
+    """A parquet file, of one episode if its number is given.
+
+    Raises:
+        InputError: absent, damaged, or without one of the columns.
+        MissingDependency: without pyarrow.
+    """
+    try:
+        from pyarrow import ArrowException
+        from pyarrow import parquet as pq
+    except ImportError as error:
+        raise MissingDependency("pyarrow", "LeRobot datasets", "gencore-robot[data]") from error
+    try:
+        names = pq.read_schema(file).names
+        for column in columns or ():
+            require(names, column, str(file))
+        rows = None if episode is None else [("episode_index", "=", episode)]
+        return pq.read_table(file, columns=columns, filters=rows)
+    except InputError:
+        raise
+    except (ArrowException, OSError) as error:
+        raise InputError("dataset file", file, "a complete parquet file", str(error).splitlines()[0]) from error
+
+
+def numbers(
+    file: Path, index: int, length: int, state: str = STATE, action: str = ACTION
+) -> tuple[np.ndarray, np.ndarray]:
+    """State (T, S) and action (T, A) of one episode, float64, by frame.
+
+    Raises:
+        InputError: a damaged file, ragged rows, or another number of steps than the dataset says.
+    """
+    rows = table(file, ["episode_index", "frame_index", state, action], index)
+    order = np.argsort(rows["frame_index"].to_numpy())
+    first, second = checked(f"{file} episode {index}", {key: rows[key].to_pylist() for key in (state, action)})
+    if len(first) != length:
+        raise InputError(f"{file} episode {index}: steps", len(first), f"{length}, as meta/episodes says")
+    return first[order], second[order]
