@@ -92,7 +92,7 @@ def test_the_view_is_shown_when_asked_for(models: Path, here: Path, capsys: Any)
     [
         (["--prompt", "x" * 33], "at most 32, the model's context"),
         (["--energy", "ar", "--candidates", "0"], "candidates: got 0; accepted: 1 or more"),
-        (["--energy", "no-such"], "ar, nce, none"),
+        (["--energy", "no-such"], "none, the folder of a model"),
         (["--candidates", "3"], "--energy"),
         (["--infill", "the sea"], "blanks"),
         (["--length", "4000"], "1..2048"),

@@ -198,7 +198,7 @@ def test_a_judge_of_strings_steers(pipe: Pipeline) -> None:
         ({"energy": "ar", "energy_window": "0.2/0.8"}, "energy window", "start >= end"),
         ({"energy": "ar", "energy_window": "0.5"}, "energy_window", "start/end"),
         ({"energy": "ar", "energy_temperature": 0}, "energy temperature", "more than 0"),
-        ({"energy": "are"}, "energy", "ar, nce, none"),
+        ({"energy": "are"}, "energy", "none, the folder of a model"),
         ({"energy": "ar:carry=true"}, "energy", "carry_over"),
         ({"energy": "nce:carry_over=true"}, "energy", "carry_over"),
         ({"energy": 3}, "energy", "transforms"),

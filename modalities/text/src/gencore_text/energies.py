@@ -75,7 +75,9 @@ def named(text: str, pipe: Pipeline) -> ResidualEnergy | NetworkEnergy:
     name = settings.pop("type")
     folder = packaged_default("text").with_name(f"kjv-{name}") if name in PACKAGED else Path(name)
     if not (folder / CONFIG).is_file():
-        raise InputError("energy", text, "ar, nce, none, or the folder of a model")
+        default = packaged_default("text")
+        there = [name for name in PACKAGED if (default.with_name(f"kjv-{name}") / CONFIG).is_file()]
+        raise InputError("energy", text, ", ".join([*there, "none", "the folder of a model"]))
     model = load_folder(folder).to(pipe.device)
     net = model.backbone
     if isinstance(net, EnergyNet) and not settings:
