@@ -7,7 +7,6 @@ generator, and the limits of the action space are those of the actuators.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, ClassVar
 
 import gymnasium
@@ -76,7 +75,7 @@ class Aloha(gymnasium.Env):
         Raises:
             InputError: a pose of another length, or not finite.
         """
-        mujoco = import_module("mujoco")
+        import mujoco  # pyright: ignore[reportMissingImports]
 
         super().reset(seed=seed)
         places = self.np_random.uniform(self.low, self.high)
@@ -114,7 +113,7 @@ class Aloha(gymnasium.Env):
 
     def _frame(self, camera: str) -> np.ndarray:
         if self._renderer is None:
-            mujoco = import_module("mujoco")
+            import mujoco  # pyright: ignore[reportMissingImports]
 
             self._model.vis.global_.offheight, self._model.vis.global_.offwidth = self.size
             try:

@@ -6,7 +6,6 @@ right 6 joints, right gripper], a gripper being 0 closed and 1 open; 50 control 
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def load(scene: str) -> tuple[Any, Any]:
     for package in ("mujoco", "gym_aloha"):
         if (found := find_spec(package)) is None:
             raise MissingDependency(package, "the ALOHA environments", "gencore-robot[aloha]")
-    mujoco = import_module("mujoco")
+    import mujoco  # pyright: ignore[reportMissingImports]
 
     folder = Path(str(found.origin)).parent / "assets"
     model = mujoco.MjModel.from_xml_path(str(folder / f"{scene}.xml"))
@@ -40,7 +39,7 @@ def load(scene: str) -> tuple[Any, Any]:
 
 def advance(model: Any, data: Any) -> None:
     """One control step with the controls that are set; afterwards contacts belong to the new positions."""
-    mujoco = import_module("mujoco")
+    import mujoco  # pyright: ignore[reportMissingImports]
 
     substeps = round(1 / CONTROL_HZ / model.opt.timestep)
     mujoco.mj_step2(model, data)

@@ -7,7 +7,6 @@ in current MuJoCo, the hand lags and the cube stays behind; a solimp of 0.9 to 0
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,7 @@ def transfer_cube(env_state: np.ndarray, rng: np.random.Generator | None = None,
 
 
 def _dragged(model: Any, data: Any, state: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    mujoco = import_module("mujoco")
+    import mujoco  # pyright: ignore[reportMissingImports]
 
     mujoco.mj_resetData(model, data)
     data.qpos[:16], data.qpos[16:] = viperx.HOME, state
