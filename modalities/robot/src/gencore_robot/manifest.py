@@ -20,9 +20,7 @@ manifest = Manifest(
             "t5": "gencore_robot.conditioning.t5:T5Text",
             "siglip": "gencore_robot.conditioning.siglip:SigLIPViews",
         },
-        "preset": {f"rdt-{size}": f"gencore_robot.presets:rdt_{size}" for size in ("1b", "170m")},
         "objective": {"action-denoising": "gencore_robot.objective:ActionDenoising"},
-        "importer": {"rdt": "gencore_robot.importers.rdt:import_rdt"},
         "golden": {"rdt-1b": "gencore_robot.golden.rdt:adapter"},
     },
     extras={
