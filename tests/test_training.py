@@ -124,6 +124,16 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(whole: Path, tm
         assert equal(there[part], here[part]), part
 
 
+def test_a_run_with_muon_resumes_too(tmp_path: Path) -> None:
+    training = replace(tiny_training(Toy()), optimizer="muon")
+    fit(training, Toy(), tmp_path / "whole", every=8)
+    training = replace(tiny_training(Toy()), optimizer="muon")
+    fit(training, Toy(), tmp_path / "cut", every=8, callbacks=(InterruptAt(5),))
+    training = replace(tiny_training(Toy()), optimizer="muon")
+    assert fit(training, Toy(), tmp_path / "cut", every=8) == Outcome(20, False)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
 def test_rows_after_the_checkpoint_are_dropped_on_resuming(whole: Path, tmp_path: Path) -> None:
     fit(tiny_training(Toy()), Toy(), tmp_path, every=8, callbacks=(InterruptAt(5),))
     with (tmp_path / METRICS).open("a") as file:

@@ -21,6 +21,7 @@ from gencore.denoiser import NotFinite
 from gencore.noise import Keyed, Noise
 from gencore.objective import Batch, Loss
 from gencore.pipeline import Pipeline
+from gencore.training.muon import Muon
 from gencore.training.preset import Training
 
 TRAINING_SEEDS = 1_000_000
@@ -105,7 +106,9 @@ class TrainingModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         run = self.training_run
-        optimiser = torch.optim.AdamW(self.net.parameters(), lr=run.lr, betas=run.betas, weight_decay=run.weight_decay)
+        settings: dict[str, Any] = {"lr": run.lr, "betas": run.betas, "weight_decay": run.weight_decay}
+        optimiser = (Muon(self.net, **settings) if run.optimizer == "muon" else
+                     torch.optim.AdamW(self.net.parameters(), **settings))  # fmt: skip
 
         def factor(step: int) -> float:
             if step < run.warmup:

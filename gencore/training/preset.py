@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
 
 Precision = Literal["32", "bf16"]
+Optimizer = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,12 @@ class Training:
         objective: what is minimised.
         steps: optimiser steps in all.
         batch: global batch size, over ranks and accumulation.
-        lr: peak learning rate of AdamW.
+        optimizer: "adamw", or "muon" for the trunk's matrices (see `gencore.training.muon`).
+        lr: its peak learning rate.
         warmup: steps of linear warm-up.
         decay: "constant" after the warm-up, or "linear" / "cosine" down to zero at `steps`.
-        weight_decay, betas: of AdamW.
+        weight_decay: of it.
+        betas: of AdamW.
         ema: decay of the weights' moving average; the average is what is saved.
         drop: rate at which each condition is replaced by its null, one number or one a condition.
         clip: largest gradient norm, 0 for none.
@@ -45,6 +48,7 @@ class Training:
     objective: Objective
     steps: int
     batch: int
+    optimizer: Optimizer = "adamw"
     lr: float = 1e-4
     warmup: int = 0
     decay: Literal["constant", "linear", "cosine"] = "constant"
