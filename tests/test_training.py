@@ -125,6 +125,8 @@ def test_an_interrupted_and_resumed_run_is_the_uninterrupted_one(whole: Path, tm
 
 
 def test_a_run_with_muon_resumes_too(tmp_path: Path) -> None:
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
     training = replace(tiny_training(Toy()), optimizer="muon")
     fit(training, Toy(), tmp_path / "whole", every=8)
     training = replace(tiny_training(Toy()), optimizer="muon")

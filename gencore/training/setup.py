@@ -167,5 +167,6 @@ def _card(setup: Setup, training: Training, data: Data) -> dict[str, Any]:
         card = {"fine-tuned from": Path(setup.base).name or f"packaged:{setup.modality}", "its card": card}
     settings = {"preset": setup.preset or ("" if setup.base is not None else default_preset(setup.modality)),
                 "steps": training.steps, "batch": training.batch, "optimizer": training.optimizer,
-                "lr": training.lr, "seed": training.seed, "precision": training.precision, "objective": _objective(training)}  # fmt: skip
+                "lr": training.lr, "seed": training.seed, "precision": training.precision,
+                "objective": _objective(training)}  # fmt: skip
     return {**card, "data": data.describe(), "training": settings}
