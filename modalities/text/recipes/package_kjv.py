@@ -35,7 +35,7 @@ CARDS = HERE / "kjv-card.json"
 def package(name: str, run: Path) -> Path:
     """Write the model of `run` as the packaged model `name`, and keep the log of the run beside the recipes."""
     pipe = load_folder(find_model("text", run)[0])
-    training = pipe.card.get("training")
+    training = {**pipe.card.get("training", {}), "preset": name}
     pipe.card = {**json.loads(CARDS.read_text())[name], "training": training}
     target = packaged_default("text").with_name(name)
     target.parent.mkdir(exist_ok=True)

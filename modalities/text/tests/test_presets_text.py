@@ -18,6 +18,8 @@ from gencore_text.data import open_text
 
 HALF = 2
 """Bytes a parameter in half precision."""
+BUDGET = 8 * 2**20
+"""Bytes of the weights of a packaged model."""
 
 
 def parameters(training):
@@ -34,21 +36,22 @@ def test_the_default_is_the_first_and_fits_its_budget():
     names = plugins.plugin_names(plugins.provided("modality")["text"], "preset")
     assert names[0] == "kjv"
     training = presets.kjv(open_text(None))
-    assert HALF * parameters(training) < 8e6
-    assert training.pipeline.tokenizer.spec().sizes == (256,) and training.pipeline.process.config()["mask_id"] == 256
+    tokenizer = training.pipeline.tokenizer
+    assert HALF * parameters(training) < BUDGET and tokenizer.spec().sizes == (128,)
+    assert tokenizer.vocab == 2048 and training.pipeline.process.config()["mask_id"] == tokenizer.mask_id
     assert isinstance(training.objective, MaskedDiffusion) and training.objective.antithetic
 
 
 def test_the_autoregressive_model_has_the_size_of_the_default():
     masked, causal = presets.kjv(open_text(None)), presets.kjv_ar(open_text(None))
     assert parameters(causal) == pytest.approx(parameters(masked), rel=0.05)
-    # An untrained network knows nothing: every byte costs log 259.
-    assert first_loss(causal) == pytest.approx(torch.tensor(259.0).log().item(), rel=1e-3)
+    # An untrained network knows nothing: every token but the mask is as likely.
+    others = torch.tensor(causal.pipeline.tokenizer.vocab - 1.0)
+    assert first_loss(causal) == pytest.approx(others.log().item(), rel=1e-3)
 
 
 def test_every_preset_can_be_written_down_and_built_again():
-    pytest.importorskip("sentencepiece")
-    for make in (presets.tiny, presets.kjv, presets.kjv_ar, presets.pieces):
+    for make in (presets.tiny, presets.kjv, presets.kjv_ar, presets.kjv_bytes):
         training = make(open_text(None), steps=7, batch=3, seed=5)
         assert (training.steps, training.batch, training.seed) == (7, 3, 5)
         again = untrained(training.pipeline.config())
@@ -105,11 +108,19 @@ def test_the_energy_starts_from_the_denoiser_it_corrects(monkeypatch):
         presets.kjv_nce(open_text(None))
 
 
-def test_pieces_are_learnt_from_the_data():
-    pytest.importorskip("sentencepiece")
-    tokenizer = presets.pieces(open_text(None)).pipeline.tokenizer
+def test_pieces_are_learnt_from_the_data_and_the_same_for_both_networks():
+    masked, causal = (make(open_text(None)).pipeline.tokenizer for make in (presets.kjv, presets.kjv_ar))
+    assert torch.equal(masked.tensors()["sentencepiece"], causal.tensors()["sentencepiece"])
+    other = presets.kjv(open_text(None, split="validation")).pipeline.tokenizer
+    assert not torch.equal(masked.tensors()["sentencepiece"], other.tensors()["sentencepiece"])
     text = open_text(None).corpus.documents[0][:400]
-    assert tokenizer.text(tokenizer.ids(text)) == text and len(tokenizer.ids(text)) < 200
+    assert masked.text(masked.ids(text)) == text and len(masked.ids(text)) < 200
+
+
+def test_the_counterpart_over_bytes_needs_no_vocabulary():
+    training = presets.kjv_bytes(open_text(None))
+    assert training.pipeline.tokenizer.vocab == 260 and training.pipeline.tokenizer.tensors() == {}
+    assert HALF * parameters(training) < BUDGET
 
 
 @pytest.mark.skipif(not (packaged_default("text") / CONFIG).exists(), reason="no packaged default in this tree")

@@ -209,7 +209,7 @@ def test_too_small_a_vocabulary_is_refused():
 
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentencepiece", None)
-    with pytest.raises(MissingDependency, match=r"gencore-text\[sentencepiece\]"):
+    with pytest.raises(MissingDependency, match="gencore-text"):
         SentencePiece.train(LINES)
 
 

@@ -20,8 +20,8 @@ manifest = Manifest(
             "kjv": "gencore_text.presets:kjv",
             "kjv-ar": "gencore_text.presets:kjv_ar",
             "kjv-nce": "gencore_text.presets:kjv_nce",
+            "kjv-bytes": "gencore_text.presets:kjv_bytes",
             "bytes-tiny": "gencore_text.presets:tiny",
-            "pieces": "gencore_text.presets:pieces",
             "text8": "gencore_text.presets:text8",
             **{f"mdlm-{size}": f"gencore_text.presets:mdlm_{size}" for size in ("tiny", "small", "medium")},
         },
@@ -68,7 +68,7 @@ manifest = Manifest(
     ),
     default="gencore_text:default/kjv",
     extras={
-        "sentencepiece": "gencore-text[sentencepiece]",
+        "sentencepiece": "gencore-text",
         "tokenizers": "gencore-text[hf]",
         "datasets": "gencore-text[data]",
     },

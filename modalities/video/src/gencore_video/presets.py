@@ -56,7 +56,7 @@ def discs(data: Data, *, steps: int | None = None, batch: int | None = None, see
         mask: the task, by default the mixture of all.
         temporal: see `VDT`.
     """
-    steps = steps or 7_000
+    steps = steps or 12_000
     with seeded(seed):
         net = VDT(3, 8, width=192, depth=4, heads=6, prediction=Prediction("x0"), temporal=temporal)
     process = LinearFlow(Clock(scale=1000.0))
@@ -68,7 +68,7 @@ def discs(data: Data, *, steps: int | None = None, batch: int | None = None, see
         pipeline=pipeline, steps=steps, batch=batch or 8, seed=seed,
         objective=KnownRegion(FlowMatching(process, times="logit_normal", weight="velocity", mean=_NOISY),
                               mask or video_tasks()),
-        lr=1e-3, warmup=max(1, round(_WARMUP * steps)), decay="cosine", weight_decay=0.01, betas=(0.9, 0.99),
+        optimizer="muon", lr=1.5e-3, warmup=max(1, round(_WARMUP * steps)), decay="cosine", weight_decay=0.01, betas=(0.9, 0.99),
         ema=min(0.9999, 1 - 1 / max(1.0, _AVERAGED * steps)), clip=1.0, precision="bf16",
     )  # fmt: skip
 

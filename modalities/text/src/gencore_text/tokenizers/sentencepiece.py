@@ -150,5 +150,5 @@ def _library() -> Any:
     try:
         import sentencepiece
     except ImportError:
-        raise MissingDependency("sentencepiece", "this tokenizer", "gencore-text[sentencepiece]") from None
+        raise MissingDependency("sentencepiece", "this tokenizer", "gencore-text") from None
     return sentencepiece

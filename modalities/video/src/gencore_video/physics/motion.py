@@ -20,7 +20,7 @@ from gencore.noise import uniforms
 Array = NDArray[np.float64]
 
 DISCS = 3
-RADII, SPEEDS = (0.09, 0.14), (0.02, 0.06)
+RADII, SPEEDS = (0.1, 0.15), (0.01, 0.04)
 _SUBSTEPS, _TRIES = 8, 1000
 
 
