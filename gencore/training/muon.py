@@ -67,9 +67,9 @@ class Muon(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        return {"parts": [part.state_dict() for part in self.parts]}
+        return {"optimizers": [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+        for part, state in zip(self.parts, state_dict["optimizers"], strict=True):
             part.load_state_dict(state)
         self._share()
