@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.util import find_spec
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
@@ -120,6 +122,14 @@ def test_an_unknown_camera_is_named():
 def test_without_the_extra_the_error_names_it(monkeypatch):
     monkeypatch.setattr(viperx, "find_spec", lambda name: None)
     with pytest.raises(MissingDependency, match=r"gencore-robot\[aloha\]"):
+        AlohaTransferCube()
+
+
+def test_a_graphics_library_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(viperx, "find_spec", lambda name: SimpleNamespace(origin=__file__))
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    with pytest.raises(InputError, match="MUJOCO_GL: got osmesa"):
         AlohaTransferCube()
 
 

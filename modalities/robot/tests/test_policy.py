@@ -13,6 +13,7 @@ import gencore_robot.envs  # noqa: F401
 from gencore.errors import InputError
 from gencore.noise import Keyed
 from gencore_robot.executor import ChunkExecutor, RealtimeExecutor
+from gencore_robot.given import prefixed
 from gencore_robot.policy import Policy
 from gencore_robot.tokenizer import Chunks
 
@@ -23,10 +24,11 @@ class Draws:
     def __init__(self, horizon: int = 6, actions: int = 2) -> None:
         self.tokenizer, self.asked = Chunks(horizon, actions), []
 
-    def generate(self, *, n, seed, observation, known=None, mask=None, **words):
+    def generate(self, *, n, seed, observation, prefix=None, **words):
         self.asked.append({"n": n, "seed": seed, "observation": observation, **words})
         out = Keyed(seed).draw("normal", ("chunk",), self.tokenizer.spec().sizes).clamp(-1, 1)
-        if known is not None:
+        if prefix is not None:
+            known, mask = prefixed(torch.as_tensor(prefix).float(), *self.tokenizer.spec().sizes)
             out = torch.where(self.tokenizer.mask(mask), out, known)
         return SimpleNamespace(tensor=out)
 
@@ -99,7 +101,7 @@ def test_a_vector_environment(mode):
     assert (policy._made > 10).all()
 
 
-def test_the_prefix_becomes_given_cells():
+def test_the_prefix_begins_the_chunk():
     policy = Policy(Draws(), 2)
     prefix = np.full((2, 3, 2), 0.25)
     chunk = policy.predict_chunk(obs(2), prefix=prefix)

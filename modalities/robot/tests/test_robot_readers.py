@@ -19,12 +19,15 @@ from torch.utils.data import DataLoader
 
 from gencore.errors import InputError
 from gencore_robot.codec import ActionCodec
-from gencore_robot.readers.chunks import ActionChunks
+from gencore_robot.data import Episodes, open_episodes
+from gencore_robot.embodiments.library import load
+from gencore_robot.readers.chunks import ActionChunks, UnifiedChunks
 from gencore_robot.readers.episode import Episode, chunk
 from gencore_robot.readers.hdf5 import act_episode, frames, numbers
 from gencore_robot.readers.lerobot import lerobot_episodes, rate
 from gencore_robot.readers.rdt import INSTRUCTIONS, first_moving, rdt_episode, sample, trajectory
 from gencore_robot.statistics import Statistics
+from gencore_robot.tokenizer import Chunks
 
 ROOT = Path(__file__).resolve().parents[3]
 CASE = Path(os.environ.get("GENCORE_GOLDEN") or ROOT.parent / "shared" / "golden") / "rdt-1b" / "hdf5-episode"
@@ -69,7 +72,7 @@ def test_the_trajectory_and_its_statistics_are_as_recorded() -> None:
     assert np.abs(state - io["traj/state"]).max() < 1e-9 and np.abs(action - io["traj/action"]).max() < 1e-9
     episode = rdt_episode(CASE / "episode_0.hdf5")
     assert [episode.start, episode.length] == io["step_draw_low_high"].tolist()
-    moments = ActionChunks([episode], AGILEX).statistics()
+    moments = Statistics.of(AGILEX.encode_state(torch.from_numpy(episode.numbers()[0][episode.start :])).value.numpy())
     for key in ("mean", "std", "min", "max"):
         assert np.abs(getattr(moments, key) - io[f"stat/state_{key}"]).max() < 1e-9
 
@@ -154,7 +157,7 @@ def test_a_truncated_file_is_refused(kept: float, tmp_path: Path) -> None:
 
 
 def test_an_episode_of_another_robot_is_refused_with_its_name(tmp_path: Path) -> None:
-    data = ActionChunks([rdt_episode(written(tmp_path / "e.hdf5"))], ActionCodec("franka"))
+    data = ActionChunks(Episodes([rdt_episode(written(tmp_path / "e.hdf5"))]), ActionCodec("franka"))
     with pytest.raises(InputError, match=r"e.hdf5: state: .*14.*8"):
         data[0]
 
@@ -172,19 +175,35 @@ def test_each_way_to_say_a_task_is_equally_likely(tmp_path: Path) -> None:
 
 
 def test_every_step_from_the_first_motion_on_is_one_item(tmp_path: Path) -> None:
-    episodes = [rdt_episode(written(tmp_path / f"{n}.hdf5", steps=n)) for n in (130, 140)]
+    episodes = Episodes([rdt_episode(written(tmp_path / f"{n}.hdf5", steps=n)) for n in (130, 140)])
     data = ActionChunks(episodes, ActionCodec("aloha-agilex", horizon=4))
     assert len(data) == 126 + 136 and "2 episodes" in data.describe()
-    assert data[0]["state"][50] == 0 and data[1]["state"][50] == pytest.approx(0.02)
-    assert data[125]["data"][:, 50].unique().numel() == 1 and data[126]["state"][50] == 0
-    assert data[0]["indicator"].nonzero().flatten().tolist() == [*range(6), 10, *range(50, 56), 60]
-    assert float(data[0]["frequency"]) == 25 and not data[0]["data"][:, data[0]["indicator"] == 0].any()
+    assert data[0]["state"][0] == 0 and data[1]["state"][0] == pytest.approx(0.02)
+    assert data[125]["data"][:, 0].unique().numel() == 1 and data[126]["state"][0] == 0
+    # The action before the first step of an episode is not that of the episode before it.
+    assert data.before(126)[0] == 1 and data.before(128)[0] == pytest.approx(1.02)
     with pytest.raises(IndexError):
         data[len(data)]
 
 
+def test_chunks_of_several_robots_share_the_slots_and_nan_marks_those_a_robot_lacks(tmp_path: Path) -> None:
+    robots = [ActionCodec(name, horizon=4) for name in ("aloha-gym", "reach-velocity")]
+    widths = {"observations/qpos": np.zeros((5, 2)), "action": np.full((5, 2), 0.5)}
+    episodes = [act_episode(written(tmp_path / "a.hdf5", steps=9)), act_episode(written(tmp_path / "b.hdf5", **widths))]
+    data = UnifiedChunks([ActionChunks(Episodes([one]), codec) for one, codec in zip(episodes, robots, strict=True)])
+    assert len(data) == 14 and float(data[8]["frequency"]) == 50 and float(data[9]["frequency"]) == 10
+    item = data[9]
+    assert item["data"].shape == (4, 128) and (~item["data"].isnan()).any(0).nonzero().flatten().tolist() == [39, 40]
+    # State and action of this robot fill different slots: its indicator has both.
+    assert item["indicator"].nonzero().flatten().tolist() == [30, 31, 39, 40] and item["state"].shape == (128,)
+    latent = Chunks(4).encode(torch.stack([data[0]["data"], item["data"]]))
+    assert latent.valid is not None and latent.valid[:, 0].sum(1).tolist() == [14, 2]
+    assert not latent.value[~latent.valid].any() and (latent.value[1, :, 39] == 0.5).all()
+
+
 def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:
-    data = ActionChunks([act_episode(written(tmp_path / "e.hdf5", steps=20))], ActionCodec("aloha-gym", horizon=4))
+    episodes = Episodes([act_episode(written(tmp_path / "e.hdf5", steps=20))])
+    data = ActionChunks(episodes, ActionCodec("aloha-gym", horizon=4))
     data[3]
     again = pickle.loads(pickle.dumps(data))
     assert len(data) == 20 and (again[7]["data"] == data[7]["data"]).all()
@@ -195,11 +214,44 @@ def test_workers_read_what_one_process_reads(tmp_path: Path) -> None:
 def test_damaged_episodes_are_left_out_and_named(tmp_path: Path) -> None:
     good, bad = (rdt_episode(written(tmp_path / f"{name}.hdf5")) for name in ("good", "bad"))
     (tmp_path / "bad.hdf5").write_bytes(b"")
-    data = ActionChunks([bad, good], AGILEX)
+    data = ActionChunks(Episodes([bad, good]), AGILEX)
     faults = data.verify()
-    assert list(faults) == [bad.name] and "complete HDF5" in faults[bad.name] and data.episodes == [good]
+    assert list(faults) == [bad.name] and "complete HDF5" in faults[bad.name] and data.episodes.episodes == [good]
+    assert len(data) == good.length - good.start
     with pytest.raises(InputError, match="at least one"):
-        ActionChunks([], AGILEX)
+        Episodes([])
+
+
+def test_a_recording_brings_the_state_of_the_environment_its_instruction_and_its_robot(tmp_path: Path) -> None:
+    path = written(tmp_path / "e.hdf5", steps=9, **{"observations/env_state": np.arange(27.0).reshape(9, 3)})
+    plain = Episodes([act_episode(path)])
+    assert plain.sees and plain.phrases == [] and plain[0]["env_state"].shape == (9, 3)
+    with pytest.raises(InputError, match="without the robot it was recorded on"):
+        plain.robots()
+    with h5py.File(path, "a") as file:
+        file.attrs.update({"instruction": "go left", "embodiment": json.dumps(load("aloha-gym").config())})
+    data = Episodes([act_episode(path)])
+    assert data.phrases == ["go left"] and data.robots() == [load("aloha-gym")]
+    item = ActionChunks(data, ActionCodec("aloha-gym", horizon=2))[4]
+    assert item["env_state"].tolist() == [12, 13, 14] and item["instruction"] == "go left"
+    with h5py.File(path, "a") as file:
+        del file["observations/env_state"]
+        file["observations/env_state"] = np.zeros((8, 3))
+    with pytest.raises(InputError, match="env_state: got 8 steps; accepted: 9"):
+        Episodes([act_episode(path)]).numbers(0)
+
+
+def test_episodes_kept_apart_are_those_of_the_folder_test(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    for name in ("a", "b", "test/c"):
+        written(tmp_path / f"{name}.hdf5", steps=9)
+    names = [[Path(e.name).stem for e in open_episodes(tmp_path, held_out=held).episodes] for held in (False, True)]
+    assert names == [["a", "b"], ["c"]]
+    for source, said in ((tmp_path / "none", "existing folder"), (tmp_path / "test" / "empty", "without episodes")):
+        if source.name == "empty":
+            source.mkdir()
+        with pytest.raises(InputError, match=said):
+            open_episodes(source)
 
 
 def test_moments_are_those_of_the_population() -> None:
@@ -230,9 +282,9 @@ def test_a_lerobot_dataset_is_read_by_episode_and_frame(tmp_path: Path) -> None:
     assert [episode.length for episode in episodes] == [3, 4] and rate(tmp_path / "set") == 10
     state, action = episodes[1].numbers()
     assert state[:, 0].tolist() == [100, 101, 102, 103] and action[:, 0].tolist() == [0.5, 1.5, 2.5, 3.5]
-    data = ActionChunks(episodes, ActionCodec("pusht", horizon=2))
-    assert len(data) == 7 and data[3]["instruction"] == "task 1"
-    assert data[3]["state"][30] == pytest.approx((100 - 256) / 256) and data[6]["data"][0, 30] == data[6]["data"][1, 30]
+    data = ActionChunks(open_episodes(tmp_path / "set"), ActionCodec("pusht", horizon=2))
+    assert len(data) == 7 and data[3]["instruction"] == "task 1" and "env_state" not in data[3]
+    assert data[3]["state"][0] == 100 and data[6]["data"][0, 0] == data[6]["data"][1, 0]
 
 
 @pytest.mark.parametrize(("change", "said"), [

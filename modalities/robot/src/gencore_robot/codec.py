@@ -25,7 +25,8 @@ class ActionCodec(Tokenizer):
     Args:
         embodiment: its name, its ``.json`` file, the content of one, or itself.
         horizon: actions of one chunk.
-        statistics: of the state in the unified space, over what a model was trained on.
+        statistics: of the actions in the unified space, over what a model is trained on; with them the latent is
+            standardised, where a slot varies at all.
 
     Raises:
         InputError: the embodiment cannot be used, or what it encodes does not come back.
@@ -48,6 +49,9 @@ class ActionCodec(Tokenizer):
         self.state, self.action = Layout(self.embodiment.state, "state"), Layout(self.embodiment.action, "action")
         for layout in (self.state, self.action):
             layout.check_round_trip()
+        self.indicator = self.state.valid | self.action.valid
+        """(128,) bool: the slots the robot has, in its state or in its action."""
+        self._scale = None if self.statistics is None else self.statistics.standard()
 
     def spec(self, size: Sequence[int] | None = None) -> LatentSpec:
         if size is not None and tuple(size) != (self.horizon,):
@@ -62,12 +66,23 @@ class ActionCodec(Tokenizer):
         """
         if data.ndim != 3 or data.shape[1] != self.horizon:
             raise InputError("actions", f"shape {tuple(data.shape)}", f"(B, {self.horizon}, {self.action.width})")
-        value = self.encode_actions(data)
+        value = self.latent(self.encode_actions(data))
         return Latent(value, self.action.valid.to(value.device).expand(len(data), 1, SLOTS))
 
     def decode(self, latent: Latent) -> Tensor:
         """Actions (B, horizon, A) in the robot's units; they may lie outside its limits."""
-        return self.action.decode(latent.value)
+        value = latent.value
+        if self._scale is not None:
+            mean, std = (part.to(value) for part in self._scale)
+            value = value * std + mean
+        return self.action.decode(value)
+
+    def latent(self, value: Tensor) -> Tensor:
+        """(..., 128) in the unified space, standardised where the codec has statistics."""
+        if self._scale is None:
+            return value
+        mean, std = (part.to(value) for part in self._scale)
+        return (value - mean) / std
 
     def encode_actions(self, actions: Tensor) -> Tensor:
         """Actions (..., A) of any number to (..., 128), 0 in slots the robot lacks.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +46,30 @@ class Policy:
         options: Mapping[str, Any] | None = None,
         **execution: Any,
     ) -> None:
-        self.pipe, self.count, self.keys, self.seed = pipe, count, keys, seed
+        self.pipe, self.count, self.keys = pipe, count, keys
         self.words, self.options = dict(words or {}), dict(options or {})
         self.executor = ChunkExecutor(self, count or 1, **execution)
         self._made = np.zeros(count or 1, np.int64)
+        self._seeds = [_seed(seed, i) for i in range(count or 1)]
 
-    def reset(self, env_mask: np.ndarray | None = None, *, seed: int | None = None) -> None:
-        """Forget the plans of the environments of `env_mask` ((B,) bool), or of all; a seed begins its draws anew."""
+    def reset(self, env_mask: np.ndarray | None = None, *, seed: int | Sequence[int] | None = None) -> None:
+        """Forget the plans of the environments of `env_mask` ((B,) bool), or of all; a seed begins their draws anew.
+
+        Args:
+            seed: of all draws; or one an environment, of all B, which makes the draws depend on nothing else.
+
+        Raises:
+            InputError: another number of seeds.
+        """
         self.executor.reset(env_mask)
-        if seed is not None:
-            self.seed = seed
-            self._made[slice(None) if env_mask is None else np.asarray(env_mask, bool)] = 0
+        if seed is None:
+            return
+        count = len(self._made)
+        given = [_seed(seed, i) for i in range(count)] if isinstance(seed, int) else list(seed)
+        if len(given) != count:
+            raise InputError("seed", f"{len(given)} seeds", f"{count}, one an environment")
+        for i in range(count) if env_mask is None else np.flatnonzero(env_mask):
+            self._seeds[i], self._made[i] = given[i], 0
 
     def stepped(self, terminated: Any, truncated: Any) -> np.ndarray:
         """Tell what the step that followed `act` returned, see `ChunkExecutor.stepped`."""
@@ -88,9 +101,9 @@ class Policy:
         chosen = np.arange(count) if envs is None else np.asarray(envs)
         if len(self._made) <= int(chosen.max()):
             raise InputError("envs", int(chosen.max()), f"0..{len(self._made) - 1}")
-        seeds = [_seed(self.seed, int(i), int(self._made[i])) for i in chosen]
+        seeds = [_seed(self._seeds[i], int(self._made[i])) for i in chosen]
         self._made[chosen] += 1
-        given = {} if prefix is None else self._given(np.asarray(prefix))
+        given: dict[str, Any] = {} if prefix is None or not prefix.shape[1] else {"prefix": prefix}
         out = self.pipe.generate(n=count, seed=seeds, observation=said, **self.words, **self.options, **given)
         return out.tensor
 
@@ -109,17 +122,6 @@ class Policy:
                 value = value.float()
             said[word] = value
         return said
-
-    def _given(self, prefix: np.ndarray) -> dict[str, Any]:
-        horizon = self.pipe.tokenizer.spec().sizes[0]
-        count, steps, width = prefix.shape
-        if steps > horizon:
-            raise InputError("prefix", f"{steps} actions", f"at most {horizon}, the horizon")
-        known = torch.zeros(count, horizon, width)
-        known[:, :steps] = torch.from_numpy(prefix)
-        mask = torch.ones(1, 1, horizon, dtype=torch.bool)
-        mask[..., :steps] = False
-        return {"known": known, "mask": mask}
 
 
 def _row(value: Any) -> Any:

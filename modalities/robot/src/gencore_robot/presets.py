@@ -1,33 +1,183 @@
 """Training presets: functions ``preset(data, *, steps, batch, seed) -> Training``.
 
-``rdt-1b`` and ``rdt-170m`` are the published networks on tokens that were encoded beforehand (arXiv:2410.07864).
+``transfer-cube`` is the packaged default.  ``two-way-reach`` has two ways to the goal, ``reach-named`` an instruction
+that says which, ``reach-two`` two robots in one network; ``two-way-reach-regression`` is the same network without
+diffusion.  ``rdt-1b`` and ``rdt-170m`` are the published networks (arXiv:2410.07864).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
+
+from gencore.conditioner import Conditioner
+from gencore.errors import InputError
 from gencore.nn.init import seeded
+from gencore.objective import Objective
+from gencore.pipeline import Defaults, Pipeline
+from gencore.process import Process
 from gencore.processes.tables import TableProcess
+from gencore.tokenizer import Tokenizer
 from gencore.training.preset import Training
 from gencore_robot.backbones.rdt import RDT, SIZES, STREAMS
-from gencore_robot.importers.rdt import assemble
+from gencore_robot.codec import ActionCodec
+from gencore_robot.conditioning.lowdim import LowDim
+from gencore_robot.conditioning.observation import Observation
+from gencore_robot.conditioning.phrases import PhraseList
+from gencore_robot.conditioning.precomputed import Precomputed
+from gencore_robot.conditioning.proprioception import Proprioception
+from gencore_robot.conditioning.robot_state import RobotState
+from gencore_robot.embodiments.embodiment import Embodiment
+from gencore_robot.embodiments.library import load
+from gencore_robot.importers.rdt import SAMPLER, STEPS, assemble
 from gencore_robot.objective import ActionDenoising
+from gencore_robot.readers.tokens import require_tokens
+from gencore_robot.regression import ActionRegression, Fading
+from gencore_robot.statistics import Statistics
+from gencore_robot.tokenizer import Chunks
+
+if TYPE_CHECKING:
+    from gencore_robot.data import Episodes
 
 DROP = {"frequency": 0.1, "indicator": 0.1, "state": 0.1, "language": 0.1}
 """Published rates of absent conditions; views are dropped by the objective, each on its own."""
+_WARMUP, _AVERAGED = 0.03, 0.05
 
 
-def _published(size: str, data: Any, *, steps: int | None = None, batch: int | None = None, seed: int = 0
+def _small(
+    data: Episodes,
+    robot: str,
+    card: Mapping[str, Any],
+    *,
+    width: int,
+    depth: int,
+    heads: int,
+    horizon: int,
+    steps: int,
+    batch: int,
+    seed: int,
+    phrases: bool = False,
+    robots: bool = False,
+    regression: bool = False,
+) -> Training:
+    """A small RDT on low-dimensional observations, without cameras; a state of the environment is read where the data
+    have one.
+
+    Args:
+        robot: of episodes that do not say theirs.
+        card: what ``gencore info`` shows, and `execute`, the actions of a chunk before the next prediction.
+        phrases: whether the instructions of the data are read, as one learned token each.
+        robots: keep actions and states in the unified space, for several robots in one network; otherwise they are
+            standardised for the one.
+        regression: predict the mean action, see `gencore_robot.regression`.
+
+    Raises:
+        InputError: data of several robots without `robots`, or without instructions where those are read.
+    """
+    found = data.robots(load(robot))
+    if len(found) > 1 and not robots:
+        raise InputError("data", ", ".join(one.name for one in found), "episodes of one robot",
+                         "preset reach-two trains several in one network")  # fmt: skip
+    tokenizer, state = _unified(horizon) if robots else _standardised(data, found[0], horizon)
+    parts, streams = [state], dict[str, Any]()
+    if data.sees:
+        parts.append(seen := _environment(data))
+        streams[seen.name] = {"dims": seen.dims, "length": 1}
+    if phrases:
+        if not data.phrases:
+            raise InputError("data", "episodes without instructions", "an instruction in each",
+                             "gencore record writes those of an environment that names its target")  # fmt: skip
+        parts.append(PhraseList(data.phrases))
+        streams["language"] = {"kind": "phrases", "rows": len(data.phrases)}
+    with seeded(seed):
+        net = RDT(width=width, depth=depth, heads=heads, horizon=horizon, streams=streams, norm="rms", masked=True)
+    process: Process
+    objective: Objective
+    if regression:
+        process = fading = Fading()
+        objective, defaults = ActionRegression(fading), Defaults("dpmpp", 1)
+    else:
+        process = table = TableProcess.named("squaredcos_cap_v2", 1000, single=True)
+        objective, defaults = ActionDenoising(table), Defaults(SAMPLER, STEPS)
+    pipeline = Pipeline(modality="robot", tokenizer=tokenizer, conditioner=Observation(parts), backbone=net,
+                        process=process, defaults=defaults, card=card)  # fmt: skip
+    return Training(
+        pipeline=pipeline, objective=objective, steps=steps, batch=batch, seed=seed, optimizer="muon", lr=1.5e-3,
+        warmup=max(1, round(_WARMUP * steps)), decay="cosine", weight_decay=0.01, betas=(0.9, 0.99), clip=1.0,
+        ema=min(0.9999, 1 - 1 / max(1.0, _AVERAGED * steps)), drop={"language": 0.1} if phrases else 0.0,
+    )  # fmt: skip
+
+
+def _standardised(data: Episodes, robot: Embodiment, horizon: int) -> tuple[Tokenizer, Conditioner]:
+    plain = ActionCodec(robot, horizon)
+    read = [data.numbers(i) for i in range(len(data))]
+    actions = torch.from_numpy(np.concatenate([one.action for one in read]))
+    states = torch.from_numpy(np.concatenate([one.state for one in read]))
+    codec = ActionCodec(robot, horizon, Statistics.of(plain.encode_actions(actions).numpy()))
+    return codec, RobotState(robot, Statistics.of(plain.encode_state(states).value.numpy()))
+
+
+def _unified(horizon: int) -> tuple[Tokenizer, Conditioner]:
+    return Chunks(horizon), Proprioception()
+
+
+def _environment(data: Episodes) -> LowDim:
+    rows = np.concatenate([one.env_state for i in range(len(data)) if (one := data.numbers(i)).env_state is not None])
+    moments = Statistics.of(rows)
+    mean, std = moments.standard()
+    return LowDim("env_state", rows.shape[1], mean=mean.tolist(), std=std.tolist())
+
+
+def transfer_cube(data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0) -> Training:
+    """The packaged default: a cube handed from one arm to the other, joints and the pose of the cube in, 1 s of joint
+    targets out, half of which is executed."""
+    card = {"execute": 25, "environments": ["gencore/AlohaTransferCube-v0"]}
+    return _small(data, "aloha-gym", card, width=160, depth=4, heads=5, horizon=50, steps=steps or 4000,
+                  batch=batch or 32, seed=seed)  # fmt: skip
+
+
+def reach(data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0,
+          environments: tuple[str, ...] = ("gencore/TwoWayReach-v0",), width: int = 64, depth: int = 4,
+          **how: Any) -> Training:  # fmt: skip
+    """The two-way reach: 16 actions of which 8 are executed.
+
+    Args:
+        environments: what the card names.
+        how: of `_small`: phrases, robots, regression.
+    """
+    card = {"execute": 8, "environments": list(environments)}
+    return _small(data, "reach", card, width=width, depth=depth, heads=4, horizon=16, steps=steps or 2000,
+                  batch=batch or 64, seed=seed, **how)  # fmt: skip
+
+
+reach_regression = partial(reach, regression=True)
+reach_named = partial(reach, phrases=True, environments=("gencore/TwoWayReachNamed-v0",))
+reach_two = partial(reach, robots=True, environments=("gencore/TwoWayReach-v0", "gencore/TwoWayReachVelocity-v0"))
+
+
+def tiny(data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0) -> Training:
+    """A reach policy small enough for tests."""
+    return reach(data, steps=steps or 20, batch=batch or 8, seed=seed, width=16, depth=2)
+
+
+def _published(size: str, data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0
                ) -> Training:  # fmt: skip
     """AdamW at a constant 1e-4, batch 32, bf16; the published loss, which counts every slot.
 
     Conditions without a null of their own are never dropped: tokens of an encoder know no "absent".
 
     Args:
-        data: episodes in the unified space, with `state`, `indicator`, `frequency`, `language` and `images`.
+        data: episodes with tokens of the instruction and of the pictures, encoded beforehand
+            (`gencore_robot.readers.tokens`).
+
+    Raises:
+        InputError: episodes without those tokens.
     """
+    require_tokens(data.episodes, [Precomputed(name, part["dims"], part["length"]) for name, part in STREAMS.items()])
     with seeded(seed):
         settings: dict[str, Any] = {**SIZES[size]}
         net = RDT(**settings, streams=STREAMS)

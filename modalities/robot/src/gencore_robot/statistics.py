@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from gencore.errors import InputError
 
 KEYS = ("mean", "std", "rms", "min", "max")
+STILL = 1e-3
+"""Deviation, in SI units, up to which a slot is taken to stand still: it is moved by its mean, not scaled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,11 @@ class Statistics:
             raise InputError("statistics", f"rows of shape {rows.shape}", "(N, D) with N of at least 1")
         rows = rows.astype(np.float64)
         return cls(rows.mean(0), rows.std(0), np.sqrt((rows**2).mean(0)), rows.min(0), rows.max(0), len(rows))
+
+    def standard(self) -> tuple[Tensor, Tensor]:
+        """(D,) float64 mean and deviation to standardise by, the deviation 1 where a slot stands still."""
+        std = torch.from_numpy(self.std)
+        return torch.from_numpy(self.mean), torch.where(std > STILL, std, 1.0)
 
     def config(self) -> dict[str, Any]:
         """JSON that `from_config` reads."""

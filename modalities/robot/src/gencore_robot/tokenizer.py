@@ -14,7 +14,7 @@ from gencore.tokenizer import Facts, Latent, Tokenizer
 
 
 class Chunks(Tokenizer):
-    """The identity on (B, horizon, slots).
+    """The identity on (B, horizon, slots); NaN marks slots that a robot lacks, which become zeros that are not scored.
 
     >>> Chunks(64, 128).spec().shape(2)
     (2, 64, 128)
@@ -31,7 +31,8 @@ class Chunks(Tokenizer):
         return LatentSpec("b n c", (self.horizon, self.slots))
 
     def encode(self, data: Tensor, noise: Noise | None = None) -> Latent:
-        return Latent(self.spec().check(data, "actions"))
+        there = ~self.spec().check(data, "actions").isnan()
+        return Latent(data.where(there, 0.0), None if bool(there.all()) else there)
 
     def decode(self, latent: Latent) -> Tensor:
         return latent.value

@@ -92,6 +92,7 @@ class RDT(Trunk):
         state_adaptor: see `gencore_robot.backbones.adaptors`.
         norm: see `gencore_robot.backbones.norms`.
         prediction: what the output means.
+        masked: whether values in slots the robot lacks are zeroed first; the published networks see their noise.
 
     Raises:
         InputError: a width that does not suit the heads, or a prediction with further channels.
@@ -118,6 +119,7 @@ class RDT(Trunk):
         state_adaptor: str = "mlp3x_gelu",
         norm: NormName = "timm_var",
         prediction: Prediction = Prediction("x0"),
+        masked: bool = False,
     ) -> None:
         super().__init__()
         streams = dict(streams or {})
@@ -127,11 +129,11 @@ class RDT(Trunk):
             raise InputError("prediction", prediction.extra, "no further channels")
         if taken := {"state", "indicator", "frequency", MAIN} & streams.keys():
             raise InputError("streams", taken.pop(), "another name, for instance language, images")
-        self.horizon, self.slots, self.prediction = horizon, slots, prediction
+        self.horizon, self.slots, self.prediction, self.masked = horizon, slots, prediction, masked
         self._config = {
             "width": width, "depth": depth, "heads": heads, "horizon": horizon, "slots": slots,
             "streams": {name: dict(settings) for name, settings in streams.items()}, "state_adaptor": state_adaptor,
-            "norm": norm, "prediction": prediction.config(),
+            "norm": norm, "prediction": prediction.config(), "masked": masked,
         }  # fmt: skip
         self.time_embed, self.frequency_embed = TimeEmbedding(width), TimeEmbedding(width)
         self.positions = nn.Parameter(sequence_table(horizon, width)[None])
@@ -181,7 +183,8 @@ class RDT(Trunk):
         return {MAIN: Stream(x), **context}, Mod(times[:, None], t_emb, t_emb)
 
     def _tokens(self, values: Tensor, indicator: Tensor) -> Tensor:
-        return self.state_adaptor(torch.cat([values, indicator.to(values.dtype).expand_as(values)], dim=-1))
+        there = indicator.to(values.dtype).expand_as(values)
+        return self.state_adaptor(torch.cat([values * there if self.masked else values, there], dim=-1))
 
     def _out(self, x: Tensor) -> Tensor:
         return self.final(self.final_norm(x))

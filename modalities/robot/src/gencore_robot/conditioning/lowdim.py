@@ -54,5 +54,10 @@ class LowDim(Conditioner):
     def targets(self, targets: Mapping[str, Tensor]) -> Conditions:
         return {self.name: self._token(targets[self.name])}
 
+    def example(self, n: int) -> dict[str, Any]:
+        """Values for `n` samples, spread around the mean."""
+        mean, std = self.mean or [0.0] * self.dims, self.std or [0.2] * self.dims
+        return {self.name: [[m + (i - (n - 1) / 2) / n * s for m, s in zip(mean, std, strict=True)] for i in range(n)]}
+
     def config(self) -> dict[str, Any]:
         return {"name": self.name, "dims": self.dims, "mean": self.mean, "std": self.std}

@@ -57,12 +57,17 @@ class Observation(Conditioner):
     def targets(self, targets: Mapping[str, Tensor]) -> Conditions:
         return {name: condition for part in self.parts for name, condition in part.targets(targets).items()}
 
+    def example(self, n: int) -> dict[str, Any]:
+        """Words for `n` samples, of the parts that have some."""
+        found = [getattr(part, "example", None) for part in self.parts]
+        return {word: value for example in found if example for word, value in example(n).items()}
+
     def config(self) -> dict[str, Any]:
         return {"parts": [components.describe("conditioner", part) for part in self.parts]}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Observation:
-        return cls([components.build("conditioner", part) for part in config["parts"]])
+        return cls(**{**config, "parts": [components.build("conditioner", part) for part in config["parts"]]})
 
 
 def _expanded(name: str, c: Condition, count: int) -> Condition:

@@ -55,5 +55,9 @@ class PhraseList(Conditioner):
     def targets(self, targets: Mapping[str, Any]) -> Conditions:
         return {self.name: Condition(torch.tensor([self._row(phrase) for phrase in targets["instruction"]]))}
 
+    def example(self, n: int) -> dict[str, Any]:
+        """Phrases for `n` samples."""
+        return {"instruction": [self.phrases[i % len(self.phrases)] for i in range(n)]}
+
     def config(self) -> dict[str, Any]:
         return {"phrases": self.phrases, "name": self.name}

@@ -52,5 +52,9 @@ class Precomputed(Conditioner):
     def targets(self, targets: Mapping[str, Tensor]) -> Conditions:
         return {self.name: self._tokens(targets.get(self.words[0]), targets.get(self.words[1]))}
 
+    def example(self, n: int) -> dict[str, Any]:
+        """Tokens that say nothing, for `n` samples."""
+        return {self.name: torch.zeros(n, self.length, self.dims)}
+
     def config(self) -> dict[str, Any]:
         return {"name": self.name, "dims": self.dims, "length": self.length}

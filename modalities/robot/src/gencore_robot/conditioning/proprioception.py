@@ -70,5 +70,10 @@ class Proprioception(Conditioner):
             "frequency": Condition(hertz),
         }  # fmt: skip
 
+    def example(self, n: int) -> dict[str, Any]:
+        """States for `n` samples, near the mean."""
+        mean = self.mean or [0.0] * self.slots
+        return {"state": [[value + 0.1 * (i - (n - 1) / 2) / n for value in mean] for i in range(n)]}
+
     def config(self) -> dict[str, Any]:
         return {"slots": self.slots, "mean": self.mean, "indicator": self.indicator, "frequency": self.frequency}

@@ -45,7 +45,10 @@ class SigLIPViews(Conditioner):
     def _parts(self) -> tuple[Any, Any]:
         if self._loaded is None:
             try:
-                from transformers import SiglipImageProcessor, SiglipVisionModel
+                from transformers import (  # pyright: ignore[reportMissingImports]
+                    SiglipImageProcessor,
+                    SiglipVisionModel,
+                )
             except ImportError as fault:
                 raise MissingDependency("transformers", "the SigLIP encoder", "gencore-robot[encoders]") from fault
             net = SiglipVisionModel.from_pretrained(self.model, dtype=getattr(torch, self.dtype))

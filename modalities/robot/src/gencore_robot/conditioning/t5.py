@@ -43,7 +43,7 @@ class T5Text(Conditioner):
     def _encode(self, sentence: str) -> Tensor:
         if self._loaded is None:
             try:
-                from transformers import AutoTokenizer, T5EncoderModel
+                from transformers import AutoTokenizer, T5EncoderModel  # pyright: ignore[reportMissingImports]
             except ImportError as fault:
                 raise MissingDependency("transformers", "the T5 encoder", "gencore-robot[encoders]") from fault
             net = T5EncoderModel.from_pretrained(self.model, dtype=getattr(torch, self.dtype))

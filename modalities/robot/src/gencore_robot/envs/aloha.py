@@ -5,6 +5,9 @@ cameras at every step and share the object's pose between instances.  Here the p
 generator, and the limits of the action space are those of the actuators.
 """
 
+# MuJoCo is a compiled module without stubs: pyright sees none of its names.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from typing import Any, ClassVar

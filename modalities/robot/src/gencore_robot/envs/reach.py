@@ -7,27 +7,36 @@ only a policy that reads the instruction reaches it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gencore.errors import InputError
+from gencore.errors import InputError, unknown
 
 DISC = np.array([0.0, -0.3])
 RADIUS, REACHED, SPEED = 0.2, 0.08, 0.06
+HZ = 10
+FASTEST = SPEED * HZ
+"""Of the velocity robot along each axis, in metres a second."""
+Control = Literal["position", "velocity"]
 
 
 class TwoWayReach(gymnasium.Env):
     """Coordinates are in [-1, 1]; a step moves the point towards the action by at most 0.06.
 
     Observation: `agent_pos` (2,) the point; `env_state` (4,) left and right target; with `named` also `target`,
-    0 = left, 1 = right.  Action (2,): where to go.  Reward 1 at a target that counts, which ends the episode; touching
-    the disc ends it without.  ``info["is_success"]``, and ``info["target"]`` is the target reached (-1 none).
+    0 = left, 1 = right.  Action (2,): where to go, or the velocity for a tenth of a second.  Reward 1 at a target that
+    counts, which ends the episode; touching the disc ends it without.  ``info["is_success"]``, and ``info["target"]``
+    is the target reached (-1 none).
 
     Args:
         named: only one target counts, drawn with the episode or given as ``options={"target": 0 or 1}``.
+        control: what an action is, a place in [-1, 1] or a velocity within 0.6 a second.
+
+    Raises:
+        InputError: another control.
 
     >>> env = TwoWayReach()
     >>> obs, info = env.reset(seed=0)
@@ -35,10 +44,13 @@ class TwoWayReach(gymnasium.Env):
     (['agent_pos', 'env_state'], (2,))
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 10, "privileged": ()}  # noqa: RUF012
+    metadata = {"render_modes": ["rgb_array"], "render_fps": HZ, "privileged": ()}  # noqa: RUF012
 
-    def __init__(self, named: bool = False, render_mode: str | None = None) -> None:
+    def __init__(self, named: bool = False, control: Control = "position", render_mode: str | None = None) -> None:
+        if control not in get_args(Control):
+            raise unknown("control", control, get_args(Control))
         self.named, self.render_mode = named, render_mode
+        self.control: Control = control
         parts: dict[str, spaces.Space[Any]] = {
             "agent_pos": spaces.Box(-1.0, 1.0, (2,), np.float32),
             "env_state": spaces.Box(-1.0, 1.0, (4,), np.float32),
@@ -46,8 +58,25 @@ class TwoWayReach(gymnasium.Env):
         if named:
             parts["target"] = spaces.Discrete(2)
         self.observation_space = spaces.Dict(parts)
-        self.action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+        reach = 1.0 if control == "position" else FASTEST
+        self.action_space = spaces.Box(-reach, reach, (2,), np.float32)
         self._point, self._targets, self._wanted = np.zeros(2), np.zeros((2, 2)), 0
+
+    @property
+    def point(self) -> np.ndarray:
+        """(2,) float64: where the point is."""
+        return self._point.copy()
+
+    @property
+    def targets(self) -> np.ndarray:
+        """(2, 2) float64: the left and the right target."""
+        return self._targets.copy()
+
+    @property
+    def reached(self) -> int:
+        """The target the point is at, 0 = left, 1 = right, -1 = none."""
+        near = np.linalg.norm(self._targets - self._point, axis=1) < REACHED
+        return int(near.argmax()) if near.any() else -1
 
     def _obs(self) -> dict[str, Any]:
         obs: dict[str, Any] = {"agent_pos": self._point.astype(np.float32),
@@ -67,12 +96,14 @@ class TwoWayReach(gymnasium.Env):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         goal = np.asarray(action, dtype=np.float64)
         if goal.shape != (2,) or not np.isfinite(goal).all():
-            raise InputError("action", goal.tolist(), "2 finite coordinates in [-1, 1]")
-        move = np.clip(goal, -1.0, 1.0) - self._point
+            raise InputError("action", goal.tolist(), "2 finite coordinates")
+        if self.control == "position":
+            move = np.clip(goal, -1.0, 1.0) - self._point
+        else:
+            move = np.clip(goal, -FASTEST, FASTEST) / HZ
         distance = float(np.linalg.norm(move))
         self._point = self._point + move * min(1.0, SPEED / max(distance, 1e-12))
-        near = np.linalg.norm(self._targets - self._point, axis=1) < REACHED
-        reached = int(near.argmax()) if near.any() else -1
+        reached = self.reached
         success = reached >= 0 and (not self.named or reached == self._wanted)
         touched = bool(np.linalg.norm(self._point - DISC) < RADIUS)
         info = {"is_success": success, "target": reached}

@@ -4,15 +4,19 @@ The scenes are those of the package gym-aloha.  14 numbers describe the robot, [
 right 6 joints, right gripper], a gripper being 0 closed and 1 open; 50 control steps a second.
 """
 
+# MuJoCo is a compiled module without stubs: pyright sees none of its names.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gencore.errors import MissingDependency
+from gencore.errors import InputError, MissingDependency
 
 CONTROL_HZ = 50
 HOME = np.array([0, -0.96, 1.16, 0, -0.3, 0, 0.02239, -0.02239] * 2)
@@ -26,11 +30,17 @@ def load(scene: str) -> tuple[Any, Any]:
 
     Raises:
         MissingDependency: gym-aloha or mujoco is not installed.
+        InputError: MUJOCO_GL names a back end whose library is missing.
     """
     for package in ("mujoco", "gym_aloha"):
         if (found := find_spec(package)) is None:
             raise MissingDependency(package, "the ALOHA environments", "gencore-robot[aloha]")
-    import mujoco  # pyright: ignore[reportMissingImports]
+    try:
+        import mujoco  # pyright: ignore[reportMissingImports]
+    except (ImportError, AttributeError) as fault:
+        # MuJoCo opens the library of MUJOCO_GL while it is imported, whether or not anything is drawn.
+        raise InputError("MUJOCO_GL", os.environ.get("MUJOCO_GL", ""), "a back end whose library is installed",
+                         "unset it where nothing is drawn") from fault  # fmt: skip
 
     folder = Path(str(found.origin)).parent / "assets"
     model = mujoco.MjModel.from_xml_path(str(folder / f"{scene}.xml"))

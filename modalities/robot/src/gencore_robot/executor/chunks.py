@@ -121,7 +121,7 @@ class ChunkExecutor:
         for i in range(self.count):
             out[i] = self._rest(i, width) if idle[i] else self._next(i, None if present is None else present[i])
         if self.clamp is not None:
-            out = self.clamp(out)
+            out[~idle] = self.clamp(out[~idle])
         for i in np.flatnonzero(~idle):
             self._last[i] = out[i]
         return out

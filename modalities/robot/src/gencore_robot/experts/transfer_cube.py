@@ -5,6 +5,9 @@ they pass are the demonstration (ACT, arXiv 2304.13705, section on simulated dat
 in current MuJoCo, the hand lags and the cube stays behind; a solimp of 0.9 to 0.95 restores it.
 """
 
+# MuJoCo is a compiled module without stubs: pyright sees none of its names.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from typing import Any

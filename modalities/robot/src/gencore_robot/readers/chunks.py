@@ -1,93 +1,172 @@
-"""Chunks of actions with the state they follow, from episodes of any reader."""
+"""Chunks of actions with the observation they follow, from episodes of any reader."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from gencore.data import Data
 from gencore.errors import InputError
 from gencore_robot.codec import ActionCodec
-from gencore_robot.readers.encoded import encoded
-from gencore_robot.readers.episode import Episode, chunk
-from gencore_robot.statistics import Statistics
+from gencore_robot.conditioning.lowdim import LowDim
+from gencore_robot.conditioning.observation import Observation
+from gencore_robot.conditioning.precomputed import Precomputed
+from gencore_robot.data import Episodes, Numbers
+from gencore_robot.readers.episode import chunk
+from gencore_robot.readers.tokens import require_tokens, tokens
 
-KEPT = 128
-"""Episodes a process keeps in memory."""
+if TYPE_CHECKING:
+    from gencore.pipeline import Pipeline
 
 
 class ActionChunks(Data):
     """One item a step that may begin a sample, so that every episode counts by its length.
 
-    An item is ``data`` (horizon, 128) and ``state``, ``indicator`` (128,), float32, ``frequency`` in Hz, and
-    ``instruction``, drawn by the seed and the item's number.
+    An item is ``data`` (horizon, A) and ``state`` (S,) in the robot's units, float32, ``env_state`` (E,) where all
+    episodes have one, and ``instruction``, drawn by the seed and the item's number.
 
     Args:
-        episodes: at least one.
-        codec: of the robot they were recorded on.
+        episodes: of one robot.
+        codec: of that robot.
         frequency: actions a second; None is the embodiment's.
+        read: encoders whose tokens lie beside the episodes and belong to the items.
 
     Raises:
-        InputError: no episodes.
+        InputError: episodes without those tokens.
     """
 
-    def __init__(self, episodes: Sequence[Episode], codec: ActionCodec, *, frequency: float | None = None,
-                 seed: int = 0) -> None:  # fmt: skip
-        if not episodes:
-            raise InputError("episodes", "none", "at least one")
-        self.codec, self.seed = codec, seed
+    def __init__(self, episodes: Episodes, codec: ActionCodec, *, frequency: float | None = None, seed: int = 0,
+                 read: Sequence[Precomputed] = ()) -> None:  # fmt: skip
+        require_tokens(episodes.episodes, read)
+        self.codec, self.seed, self.read = codec, seed, list(read)
         self.frequency = float(codec.embodiment.control_hz if frequency is None else frequency)
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._take(episodes)
 
-    def _take(self, episodes: Sequence[Episode]) -> None:
-        self.episodes = list(episodes)
-        self._ends = np.cumsum([episode.length - episode.start for episode in self.episodes])
-        self._kept.clear()
+    def _take(self, episodes: Episodes) -> None:
+        self.episodes, self.sees = episodes, episodes.sees
+        self._fit: set[int] = set()
+        self._ends = np.cumsum([episode.length - episode.start for episode in episodes.episodes])
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return int(self._ends[-1])
 
-    def __getitem__(self, index: int) -> Mapping[str, Any]:
+    def place(self, index: int) -> tuple[int, int]:
+        """Episode and step of an item.
+
+        Raises:
+            IndexError: no such item.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = int(np.searchsorted(self._ends, index, side="right"))
-        episode = self.episodes[number]
-        step = episode.length - (int(self._ends[number]) - index)
-        state, action = self._encoded(number)
-        return {
-            "data": torch.from_numpy(chunk(action, step, self.codec.horizon)).float(),
-            "state": torch.from_numpy(state[step]).float(),
-            "indicator": self.codec.state.valid.float(),
-            "frequency": torch.tensor(self.frequency),
-            "instruction": episode.instruction(np.random.default_rng((self.seed, index))),
-        }
+        return number, self.episodes.episodes[number].length - (int(self._ends[number]) - index)
 
-    def _encoded(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        if number not in self._kept:
-            if len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[number] = encoded(self.episodes[number], self.codec)
-        return self._kept[number]
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        number, step = self.place(index)
+        read = self.numbers(number)
+        item: dict[str, Any] = {"data": _floats(chunk(read.action, step, self.codec.horizon)),
+                                "state": _floats(read.state[step])}  # fmt: skip
+        if self.sees and read.env_state is not None:
+            item["env_state"] = _floats(read.env_state[step])
+        episode = self.episodes.episodes[number]
+        for part in self.read:
+            item |= tokens(episode, step, part)
+        return {**item, "instruction": episode.instruction(np.random.default_rng((self.seed, index)))}
 
-    def statistics(self) -> Statistics:
-        """Of all states from the first step of a sample on, in the unified space."""
-        return Statistics.of(
-            np.concatenate([encoded(episode, self.codec)[0][episode.start :] for episode in self.episodes])
-        )
+    def before(self, index: int) -> Tensor:
+        """(A,) the action before an item's step, or at the beginning of an episode its first one."""
+        number, step = self.place(index)
+        return _floats(self.numbers(number).action[max(step - 1, 0)])
+
+    def numbers(self, number: int) -> Numbers:
+        """An episode, in the robot's units.
+
+        Raises:
+            InputError: it cannot be read, is of another robot, or leaves its limits.
+        """
+        read = self.episodes.numbers(number)
+        if number in self._fit:
+            return read
+        try:
+            self.codec.state.check(torch.from_numpy(read.state))
+            self.codec.action.check_limits(torch.from_numpy(read.action))
+        except InputError as error:
+            name = self.episodes.episodes[number].name
+            raise InputError(f"{name}: {error.field}", error.given, error.accepted, error.hint) from error
+        self._fit.add(number)
+        return read
 
     def describe(self) -> str:
         return f"{len(self.episodes)} episodes, {len(self)} steps of {self.codec.embodiment.name}"
 
     def verify(self) -> dict[str, str]:
-        faults: dict[str, str] = {}
-        for episode in self.episodes:
+        faults = self.episodes.verify()
+        self._take(self.episodes)
+        for number, episode in enumerate(self.episodes.episodes):
             try:
-                encoded(episode, self.codec)
+                self.numbers(number)
             except InputError as error:
                 faults[episode.name] = str(error)
-        self._take([episode for episode in self.episodes if episode.name not in faults])
+        self._take(self.episodes.without(faults))
         return faults
+
+
+class UnifiedChunks(Data):
+    """The chunks of several robots in one space: ``data`` (horizon, 128), NaN in slots the robot lacks, ``state`` and
+    ``indicator`` (128,), 1 in the slots that its state or its action fills, ``frequency`` in Hz, and what else the
+    items of `parts` have.
+
+    Args:
+        parts: each of one robot, at least one.
+    """
+
+    def __init__(self, parts: list[ActionChunks]) -> None:
+        self.parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        part = self.parts[number]
+        item = part[index - (int(self._ends[number]) - len(part))]
+        codec = part.codec
+        chunk = codec.encode_actions(item["data"]).masked_fill(~codec.action.valid, float("nan"))
+        return {**item, "data": chunk, "state": codec.encode_state(item["state"]).value,
+                "indicator": codec.indicator.float(), "frequency": torch.tensor(part.frequency)}  # fmt: skip
+
+    def describe(self) -> str:
+        return "; ".join(part.describe() for part in self.parts)
+
+
+def _floats(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values).float()
+
+
+def chunks_of(episodes: Episodes, pipe: Pipeline) -> ActionChunks | UnifiedChunks:
+    """The chunks that train `pipe`: of its robot, or in the unified space of all robots of the episodes.
+
+    Raises:
+        InputError: episodes of another robot than the pipeline's, or without what its conditioner reads.
+    """
+    parts = pipe.conditioner.parts if isinstance(pipe.conditioner, Observation) else [pipe.conditioner]
+    read = [part for part in parts if isinstance(part, Precomputed)]
+    if any(isinstance(part, LowDim) for part in parts) and not episodes.sees:
+        raise InputError("data", "episodes without env_state", "low-dimensional state of the environment in each")
+    if isinstance(pipe.tokenizer, ActionCodec):
+        (robot, *others) = episodes.robots(pipe.tokenizer.embodiment)
+        if others or robot.config() != pipe.tokenizer.embodiment.config():
+            given = ", ".join(one.name for one in (robot, *others))
+            raise InputError("data", f"episodes of {given}", f"of {pipe.tokenizer.embodiment.name}, the model's robot")
+        return ActionChunks(episodes, pipe.tokenizer, read=read)
+    horizon = pipe.tokenizer.spec().sizes[0]
+    return UnifiedChunks([
+        ActionChunks(episodes.of(robot.name), ActionCodec(robot, horizon), read=read) for robot in episodes.robots()
+    ])  # fmt: skip

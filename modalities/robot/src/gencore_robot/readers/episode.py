@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gencore.errors import InputError
+from gencore_robot.embodiments.embodiment import Embodiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,9 @@ class Episode:
             it, so that it may run in any process.
         start: the first step a sample may begin at.
         instructions: groups of texts; a draw takes a group, then one of its texts.
+        environment: reads the low-dimensional state of the environment (T, E), float64, as `numbers` does; None where
+            there is none.
+        embodiment: the robot it was recorded on, where the data say so.
     """
 
     name: str
@@ -29,6 +33,8 @@ class Episode:
     numbers: Callable[[], tuple[np.ndarray, np.ndarray]]
     start: int = 0
     instructions: tuple[tuple[str, ...], ...] = ()
+    environment: Callable[[], np.ndarray] | None = None
+    embodiment: Embodiment | None = None
 
     def instruction(self, rng: np.random.Generator) -> str:
         """One text, each group equally likely; empty where there is none."""

@@ -1,6 +1,7 @@
 """Episodes of one HDF5 file each, as ACT and RDT write them.
 
-``observations/qpos`` (T, S) and ``action`` (T, A); ``observations/images/<camera>`` is (T, H, W, 3) uint8, (T, N)
+``observations/qpos`` (T, S) and ``action`` (T, A), and of simulations ``observations/env_state`` (T, E), such as the
+poses of objects; ``observations/images/<camera>`` is (T, H, W, 3) uint8, (T, N)
 uint8 rows of an encoded picture with zeros behind it, or (T,) such rows of their own lengths.
 """
 
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gencore.errors import InputError, MissingDependency
+from gencore_robot.embodiments.library import parse
 from gencore_robot.readers.episode import Episode, checked, require
 
 if TYPE_CHECKING:
     import h5py
 
 STATE, ACTION, IMAGES = "observations/qpos", "action", "observations/images"
+ENVIRONMENT = "observations/env_state"
 
 
 @contextmanager
@@ -121,11 +124,28 @@ def decoded(row: Any, order: str, where: str) -> np.ndarray:
 
 
 def act_episode(path: Path) -> Episode:
-    """An episode of ACT / ALOHA: every step may begin a sample; it has no instruction.
+    """An episode of ACT / ALOHA, or of ``gencore record``: every step may begin a sample.
+
+    The attribute `instruction`, if there is one, says the task, and `embodiment` holds the content of an embodiment
+    file.
 
     Raises:
         InputError: the file is damaged or lacks a key.
     """
     with opened(path) as file:
         length = len(dataset(file, STATE, path))
-    return Episode(str(path), length, partial(numbers, path))
+        seen = partial(environment, path) if ENVIRONMENT in file else None
+        said, robot = str(file.attrs.get("instruction", "")), file.attrs.get("embodiment")
+    return Episode(str(path), length, partial(numbers, path), instructions=((said,),) if said else (), environment=seen,
+                   embodiment=None if robot is None else parse(str(robot), str(path)))  # fmt: skip
+
+
+def environment(path: Path, key: str = ENVIRONMENT) -> np.ndarray:
+    """State of the environment (T, E), float64.
+
+    Raises:
+        InputError: as `numbers`.
+    """
+    with opened(path) as file:
+        (found,) = checked(str(path), {key: array(file, key, path)})
+    return found

@@ -16,7 +16,7 @@ import numpy as np
 from gencore.errors import InputError, MissingDependency
 from gencore_robot.readers.episode import Episode, checked, require
 
-STATE, ACTION = "observation.state", "action"
+STATE, ACTION, ENVIRONMENT = "observation.state", "action", "observation.environment_state"
 
 
 def lerobot_episodes(root: Path, state: str = STATE, action: str = ACTION) -> list[Episode]:
@@ -41,7 +41,9 @@ def lerobot_episodes(root: Path, state: str = STATE, action: str = ACTION) -> li
             index, length = int(row["episode_index"]), int(row["length"])
             read = partial(numbers, root / place, index, length, state, action)
             tasks = tuple(row.get("tasks") or ())
-            found.append(Episode(f"{root.name} {index}", length, read, instructions=(tasks,) if tasks else ()))
+            seen = partial(environment, root / place, index, length) if ENVIRONMENT in info["features"] else None
+            found.append(Episode(f"{root.name} {index}", length, read, instructions=(tasks,) if tasks else (),
+                                 environment=seen))  # fmt: skip
     if not found:
         raise InputError("dataset", root, "episodes under meta/episodes")
     return sorted(found, key=lambda episode: int(episode.name.rsplit(" ", 1)[1]))
@@ -79,8 +81,8 @@ def table(file: Path, columns: list[str] | None = None, episode: int | None = No
         MissingDependency: without pyarrow.
     """
     try:
-        from pyarrow import ArrowException
-        from pyarrow import parquet as pq
+        from pyarrow import ArrowException  # pyright: ignore[reportMissingImports]
+        from pyarrow import parquet as pq  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingDependency("pyarrow", "LeRobot datasets", "gencore-robot[data]") from error
     try:
@@ -103,9 +105,20 @@ def numbers(
     Raises:
         InputError: a damaged file, ragged rows, or another number of steps than the dataset says.
     """
-    rows = table(file, ["episode_index", "frame_index", state, action], index)
+    first, second = _by_frame(file, index, length, (state, action))
+    return first, second
+
+
+def environment(file: Path, index: int, length: int) -> np.ndarray:
+    """State of the environment (T, E) of one episode, as `numbers`."""
+    (found,) = _by_frame(file, index, length, (ENVIRONMENT,))
+    return found
+
+
+def _by_frame(file: Path, index: int, length: int, features: tuple[str, ...]) -> list[np.ndarray]:
+    rows = table(file, ["episode_index", "frame_index", *features], index)
     order = np.argsort(rows["frame_index"].to_numpy())
-    first, second = checked(f"{file} episode {index}", {key: rows[key].to_pylist() for key in (state, action)})
-    if len(first) != length:
-        raise InputError(f"{file} episode {index}: steps", len(first), f"{length}, as meta/episodes says")
-    return first[order], second[order]
+    found = checked(f"{file} episode {index}", {key: rows[key].to_pylist() for key in features})
+    if len(found[0]) != length:
+        raise InputError(f"{file} episode {index}: steps", len(found[0]), f"{length}, as meta/episodes says")
+    return [values[order] for values in found]

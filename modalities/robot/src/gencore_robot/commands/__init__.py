@@ -1,0 +1,1 @@
+"""Verbs this plug-in adds to the command line."""
