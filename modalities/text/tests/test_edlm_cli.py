@@ -14,7 +14,7 @@ from gencore.conditioner import Unconditional
 from gencore.nn.init import seeded
 from gencore.pipeline import Defaults, Pipeline
 from gencore.testing.conformance.subject import awaken
-from gencore_text import energies, presets
+from gencore_text import energies, evaluation, presets
 from gencore_text.backbones.causal import CausalTransformer
 
 
@@ -111,11 +111,20 @@ def test_refusals_are_one_line_and_write_nothing(models: Path, here: Path, capsy
 
 
 def test_one_group_of_figures_alone(models: Path, capsys: Any) -> None:
-    assert run(models, "evaluate", "text", "--metric", "bpc", "--json", "--quiet") == 0
+    assert run(models, "evaluate", "text", "--metric", "bpc", "-n", "5", "--json", "--quiet") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["bpc"]["model"]["bits"] > told["bpc"]["xz"]["bits"] > 0 and "quality" not in told
+    assert (told["items"], told["characters"]) == (5, 5 * 32)
     assert run(models, "evaluate", "text", "--metric", "bcp") == 2
     assert "did you mean 'bpc'?" in capsys.readouterr().err
+
+
+def test_each_group_has_a_number_of_its_own(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(evaluation, "evaluate", lambda pipe, data, *, n, **options: seen.append(n) or {})
+    for words in (["--metric", "bpc"], ["--metric", "quality"], [], ["--metric", "bpc", "-n", "3"]):
+        assert run(models, "evaluate", "text", *words, "--quiet") == 0
+    assert seen == [192, 16, 16, 3]
 
 
 def test_the_help_names_every_word(capsys: Any) -> None:

@@ -51,25 +51,58 @@ def ngram_energy(pipe, k=3):
 def texts(pipe, count):
     data = open_text(None, pipe.tokenizer, held_out=True)
     rows = torch.stack([data[i]["data"] for i in range(count)])
-    return Texts(rows, rows.numel())
+    return Texts(rows, torch.full((count,), rows.shape[1]))
 
 
 def test_bits_of_an_untrained_network_are_those_of_even_odds(pipe, corpus, alone):
     data, train = (open_text(corpus, pipe.tokenizer, held_out=held) for held in (True, False))
-    found = evaluation.evaluate(pipe, data, train=train, metric="bpc")
+    found = evaluation.evaluate(pipe, data, n=99, train=train, metric="bpc")
     assert json.loads(json.dumps(found)) == found
     assert found["items"] == 31 and found["characters"] == 31 * 32
     rows = found["bpc"]
     assert rows["model"]["bits"] == pytest.approx(UNIFORM, abs=1e-5) and rows["model"]["stderr"] < 1e-5
-    (ngram,) = [row for name, row in rows.items() if name.startswith("ngram-")]
-    assert 2 < ngram["bits"] < 3.5 and ngram["stderr"] > 0
+    ngram, onward = [row for name, row in sorted(rows.items()) if name.startswith("ngram-")]
+    assert 2 < onward["bits"] < ngram["bits"] < 3.5 and ngram["stderr"] > 0
     assert rows["xz_after_train"]["bits"] < rows["xz"]["bits"]
     assert "quality" not in found and found["left_out"] == {"ar": "none here"}
 
 
 def test_training_text_is_not_needed(pipe, alone):
-    found = evaluation.evaluate(pipe, open_text(None, pipe.tokenizer, held_out=True), metric="bpc")
-    assert found["items"] == 256 and set(found["bpc"]) == {"model", "xz", "bz2"}
+    found = evaluation.evaluate(pipe, open_text(None, pipe.tokenizer, held_out=True), n=5, metric="bpc")
+    assert found["items"] == 5 and found["characters"] == 5 * 32 and set(found["bpc"]) == {"model", "xz", "bz2"}
+
+
+def test_every_figure_is_of_the_same_characters(pipe, corpus, alone, monkeypatch):
+    """Each measurer is shown the same items: those of `n`, evenly spread; the text before an item is known to the
+    n-gram that reads on, and to it alone."""
+    shown, energy = {}, ngram_energy(pipe)[0]
+    monkeypatch.setattr(evaluation, "_energies", lambda pipe: ({"nce": energy}, {}))
+    monkeypatch.setattr(evaluation, "bound", lambda pipe, texts, **_: shown.setdefault("bound", texts))
+    monkeypatch.setattr(evaluation, "at_steps", lambda pipe, texts, *_, **__: shown.setdefault("steps", texts))
+    monkeypatch.setattr(evaluation, "row", lambda found: {})
+    monkeypatch.setattr(evaluation, "of_log_probs", lambda found, texts: {"bits": -float(found.mean())})
+    monkeypatch.setattr(evaluation, "of_correction", lambda *args, **_: shown.setdefault("energy", args[4]) and {})
+    monkeypatch.setattr(evaluation, "compressed_bits", lambda text, *_, **__: shown.setdefault("xz", text) and 0.0)
+    data, train = (open_text(corpus, pipe.tokenizer, held_out=held) for held in (True, False))
+    found = evaluation.evaluate(pipe, data, n=4, train=train, metric="bpc")
+    rows = torch.stack([data[i]["data"] for i in (0, 7, 15, 23)])
+    assert all(torch.equal(shown[name].tokens, rows) for name in ("bound", "steps", "energy"))
+    assert shown["xz"] == "".join(pipe.tokenizer.text(row) for row in rows) and found["characters"] == 4 * 32
+    model = evaluation._ngram(train)
+    onward = model.log_probs(data.tokens.astype(np.int64))[: 31 * 32].reshape(-1, 32)[[0, 7, 15, 23]]
+    assert found["bpc"][model.name]["bits"] == pytest.approx(-model.log_probs(rows.numpy()).mean())
+    assert found["bpc"][f"{model.name}_reading_on"]["bits"] == pytest.approx(-onward.mean())
+
+
+def test_an_energy_is_no_judge_of_its_own_samples(pipe, corpus, monkeypatch, alone):
+    energies = {name: ngram_energy(pipe)[0] for name in ("ar", "nce")}
+    monkeypatch.setattr(evaluation, "_energies", lambda pipe: (energies, {}))
+    monkeypatch.setattr(evaluation, "_autoregressive", lambda energies: energies["ar"])
+    monkeypatch.setattr(evaluation, "_as_judge", lambda model: ngram_energy(pipe)[1].log_probs)
+    data = open_text(corpus, pipe.tokenizer, held_out=True)
+    rows = evaluation.evaluate(pipe, data, n=2, metric="quality")["quality"]
+    assert all("ngram_bits" in rows[who]["2"] for who in ("model", "edlm_ar", "edlm_nce"))
+    assert {who for who in ("model", "edlm_ar", "edlm_nce") if "ar_bits" in rows[who]["2"]} == {"model", "edlm_nce"}
 
 
 def test_an_autoregressive_network_is_measured_by_its_own_likelihood(pipe, alone):
@@ -80,7 +113,7 @@ def test_an_autoregressive_network_is_measured_by_its_own_likelihood(pipe, alone
     with torch.no_grad():
         net.final.linear.bias[:] = torch.randn(260, generator=torch.Generator().manual_seed(0))
     data = open_text(None, ar.tokenizer, held_out=True)
-    found = evaluation.evaluate(ar, data, metric="bpc")
+    found = evaluation.evaluate(ar, data, n=256, metric="bpc")
     # Only the bias speaks, so every byte has the same odds everywhere.
     odds = (net.final.linear.bias[torch.arange(260) != 256].double().log_softmax(0) / -math.log(2)).detach()
     rows = torch.stack([data[i * len(data) // 256]["data"] for i in range(256)])
@@ -90,7 +123,24 @@ def test_an_autoregressive_network_is_measured_by_its_own_likelihood(pipe, alone
 def test_bits_are_a_character_and_not_a_token():
     rows = torch.tensor([[195, 169, 195, 169]])
     even = np.full((1, 4), -math.log(2))
-    assert of_log_probs(even, Texts(rows, 2))["bits"] == pytest.approx(2)
+    assert of_log_probs(even, Texts(rows, torch.tensor([2])))["bits"] == pytest.approx(2)
+
+
+def test_the_error_of_bits_a_character_counts_that_texts_are_not_equally_long():
+    """With the same bits in every text all of the error is that of their lengths: bits b over characters c have the
+    ratio estimate sum b / sum c with sqrt(n / (n - 1) sum (b - ratio c)^2) / sum c."""
+    rows, lengths = torch.zeros(2, 4, dtype=torch.int64), torch.tensor([4, 8])
+    found = of_log_probs(np.full((2, 4), -math.log(2)), Texts(rows, lengths))
+    ratio = 8 / 12
+    assert found["bits"] == pytest.approx(ratio)
+    assert found["stderr"] == pytest.approx(math.sqrt(2 * ((4 - ratio * 4) ** 2 + (4 - ratio * 8) ** 2)) / 12)
+
+
+def test_the_bound_does_not_depend_on_the_batch(pipe):
+    some = texts(pipe, 7)
+    found = [bits.bound(pipe, some, draws=2, seed=3, batch=batch).bits for batch in (3, 7)]
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[1] == pytest.approx(MaskedBound(pipe.backbone, pipe.process, draws=2, seed=3)(some.tokens).bits)
 
 
 def bound_of(pipe, some):

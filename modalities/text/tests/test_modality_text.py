@@ -5,7 +5,7 @@ from __future__ import annotations
 import io as streams
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gencore import components
 from gencore.categorical import TokenPrediction
+from gencore.cli import main
 from gencore.conditioner import Unconditional
 from gencore.errors import InputError
 from gencore.nn.init import seeded
@@ -25,11 +26,14 @@ from gencore.transforms.edlm import EnergyCorrection
 from gencore_text import energies, io, presets
 from gencore_text.backbones.causal import CausalTransformer
 from gencore_text.backbones.energy import EnergyNet
+from gencore_text.data import open_text
 from gencore_text.given import lay_out
 from gencore_text.modality import Text
+from gencore_text.spelling import tokens_of
 from gencore_text.terminal import CLOSED, View
 from gencore_text.tokenizers.alphabet27 import Alphabet27
 from gencore_text.tokenizers.bytes import Bytes
+from gencore_text.tokenizers.sentencepiece import SentencePiece
 
 L = 32
 NETWORK: dict[str, Any] = {"width": 32, "depth": 1, "heads": 2, "dropout": 0.0}
@@ -77,6 +81,91 @@ def test_the_prompt_is_part_of_the_text(pipe: Pipeline) -> None:
     assert len(out.texts) == 2 and out.texts[0] != out.texts[1]
     assert all(text.startswith("In the beginning") for text in out.texts)
     assert out.tensor.shape == (2, L) and out.tensor.dtype == torch.int64
+
+
+@pytest.fixture(scope="module")
+def pieces() -> Pipeline:
+    """As `pipe`, over pieces of words, which hold the space before them."""
+    pytest.importorskip("sentencepiece")
+    tokenizer = SentencePiece.train(open_text(None).corpus.documents, vocab=600, length=L)
+    made = presets._masked(tokenizer, {**NETWORK, "cond_dim": 8}, steps=1, batch=1, seed=0).pipeline
+    awaken(made.backbone)
+    return made
+
+
+@pytest.mark.parametrize("sampler", CASES)
+def test_the_space_before_a_blank_is_the_first_of_what_fills_it(pieces: Pipeline, sampler: str) -> None:
+    """Tokenised by itself it would be a piece that no text holds before a word."""
+    tokenizer = cast("SentencePiece", pieces.tokenizer)
+    refusing = EnergyCorrection(energies.of_texts(lambda text: -len(text), tokenizer), 3)
+    first, second = tokenizer.ids("And the"), tokenizer.ids(" of the")
+    for options in ({}, {"transforms": [refusing]}):
+        out = pieces.generate(infill="And the ___ of the ___3.", sampler=sampler, steps=3, seed=0, n=4, **options)
+        for row, text in zip(out.tensor.tolist(), out.texts, strict=True):
+            assert row[: len(first)] == first and row[len(first)] in tokenizer.spaced
+            rest = row[len(first) + 2 :]
+            assert rest[: len(second)] == second and rest[len(second)] in tokenizer.spaced
+            assert rest[len(second) + 3 :] == tokenizer.ids(".") and text.startswith("And the ")
+    assert [part["name"] for part in out.recipe["implied"]] == ["SpaceFirst"]
+
+
+def test_spaces_before_blanks_are_kept_in_a_text_of_several_windows(pieces: Pipeline) -> None:
+    tokenizer = cast("SentencePiece", pieces.tokenizer)
+    place = len(tokenizer.ids("And the"))
+    layout = lay_out(tokenizer, infill="And the ___ of", length=2 * L, context=L)
+    assert layout.spaced == (place,) and bool(layout.free[0, 0, place])
+    free = pieces.generate(prompt="And the", length=2 * L, steps=3, seed=0, n=8).tensor[:, place]
+    assert not {int(i) for i in free} <= tokenizer.spaced, "without a blank any piece may come"
+    held = pieces.generate(infill="And the ___ of", length=2 * L, steps=3, seed=0, n=8).tensor
+    assert {int(i) for i in held[:, place]} <= tokenizer.spaced
+    # The same place of a later window is bound by nothing.
+    assert not {int(i) for i in held[:, place + L // 2]} <= tokenizer.spaced
+
+
+def test_a_blank_is_about_a_word(pipe: Pipeline, pieces: Pipeline) -> None:
+    for model, width in ((pipe, 8), (pieces, 2)):
+        tokenizer: Any = model.tokenizer
+        layout = lay_out(tokenizer, infill="a___b", context=L)
+        assert int(layout.free.sum()) == width and layout.spaced == ()
+        assert int(lay_out(tokenizer, infill="a ___b", blank=5, context=L).free.sum()) == 5
+
+
+def test_a_prompt_for_each_sample(pipe: Pipeline, packaged: Path, tmp_path: Path, capsys: Any) -> None:
+    words: dict[str, Any] = {"prompt": ["In the", "And God said"], "length": 20, "steps": 3}
+    out = pipe.generate(**words, seed=4)
+    assert [text[:n] for text, n in zip(out.texts, (6, 12), strict=True)] == words["prompt"]
+    for i, prompt in enumerate(words["prompt"]):
+        assert pipe.generate(**{**words, "prompt": prompt}, seed=4 + i).texts == [out.texts[i]]
+    assert pipe.generate(**words, seed=4, batch=1).texts == out.texts
+    out.save(tmp_path / "two.txt")
+    assert main(["reproduce", str(tmp_path / "two.txt"), "--model", str(packaged / "kjv"), "--quiet"]) == 0
+    assert "equal: 2 of 2" in capsys.readouterr().out
+
+
+def test_a_file_is_read_back_as_the_tokens_it_was_made_of(pieces: Pipeline, pipe: Pipeline, tmp_path: Path,
+                                                          capsys: Any) -> None:  # fmt: skip
+    """Drawn pieces are seldom those that the tokenizer would write the text in."""
+    text, out = Text(), pieces.generate(n=2, steps=2, seed=0)
+    assert pieces.tokenizer.ids(out.texts[0]) != out.tensor[0].tolist()  # type: ignore[attr-defined]
+    text.save(out, tmp_path / "two.txt")
+    assert torch.equal(text.load(tmp_path / "two.txt", pieces), out.tensor)
+    for i, file in enumerate(text.save(out, tmp_path / "many")):
+        assert torch.equal(text.load(file, pieces), out.tensor[i : i + 1])
+    model = str(pieces.save_pretrained(tmp_path / "model"))
+    for file in (tmp_path / "two.txt", tmp_path / "many" / "seed-1.txt"):
+        assert main(["reproduce", str(file), "--model", model, "--quiet"]) == 0, capsys.readouterr().err
+    one = pieces.generate(steps=2, seed=0)
+    text.save(one, tmp_path / "one.txt")
+    (tmp_path / "one.txt").write_text("And the man")
+    assert text.load(tmp_path / "one.txt", pieces).tolist() == [pieces.tokenizer.ids("And the man")]  # type: ignore[attr-defined]
+    text.save(pipe.generate(prompt="x" * L, seed=0, steps=1), tmp_path / "letters.txt")
+    assert "tokens" not in read_recipe(tmp_path / "letters.txt"), "what the text tells by itself"
+
+
+@pytest.mark.parametrize("kept", [3, [3], [["x"]], [[10**6]], [[4]], [[5], [6]]])
+def test_a_recipe_with_other_tokens_is_not_believed(pieces: Pipeline, kept: Any) -> None:
+    tokenizer: Any = pieces.tokenizer
+    assert tokens_of(tokenizer, ["And"], kept) == [tokenizer.ids("And")]
 
 
 @pytest.mark.parametrize("sampler", CASES)
@@ -190,6 +279,10 @@ def test_a_judge_of_strings_steers(pipe: Pipeline) -> None:
         ({"blank": 3}, "blank", "infill"),
         ({"blank": 0, "infill": "a ___"}, "blank", "1 or more"),
         ({"prompt": 7}, "prompt", "text"),
+        ({"prompt": ["a", 7]}, "prompt", "one text a sample"),
+        ({"prompt": []}, "prompt", "empty list"),
+        ({"prompt": ["a", "b"], "n": 3}, "n", "2, the number of prompts"),
+        ({"prompt": ["a", "x" * L], "suffix": "y"}, "prompt", "one length"),
         ({"prompt": "\ud800"}, "text", "Unicode"),
         ({"energy": "ar", "candidates": 0}, "candidates", "1 or more"),
         ({"energy": "ar", "candidates": "many"}, "candidates", "whole"),

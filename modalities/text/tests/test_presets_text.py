@@ -19,7 +19,7 @@ from gencore_text.data import open_text
 HALF = 2
 """Bytes a parameter in half precision."""
 BUDGET = 8 * 2**20
-"""Bytes of the weights of a packaged model."""
+"""Bytes of a packaged model, 8 MiB."""
 
 
 def parameters(training):
@@ -135,7 +135,7 @@ def test_packaged_models_are_what_the_presets_make():
         made = make(open_text(None)).pipeline
         assert kept.backbone.config() == made.backbone.config() and kept.process.config() == made.process.config()
         size = sum(file.stat().st_size for file in folder.iterdir())
-        assert size < 8.1e6, name
+        assert size < BUDGET, name
 
 
 def test_no_part_of_a_preset_reads_the_global_generator():

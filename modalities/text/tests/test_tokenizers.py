@@ -155,6 +155,12 @@ def test_pieces_are_shorter_than_bytes_and_hold_an_explicit_mask(pieces):
     assert pieces.text([*one, pieces.mask_id], blank="?") == "In the?"
 
 
+def test_pieces_that_hold_the_space_before_them(pieces):
+    spaced = pieces.spaced
+    assert spaced and all(pieces.text([i])[0] == " " and len(pieces.text([i])) > 1 for i in spaced)
+    assert pieces.ids(" ")[0] not in spaced and Bytes(4).spaced == frozenset()
+
+
 def test_pieces_from_files(tmp_path):
     pytest.importorskip("sentencepiece")
     path = tmp_path / "a.txt"
@@ -218,6 +224,13 @@ def test_a_tokenizer_folder(words):
     assert (tokenizer.vocab, tokenizer.mask_id, tokenizer.pad_id, tokenizer.unk_id) == (6, 2, 0, 1)
     assert tokenizer.ids("in the beginning") == [3, 4, 5], "the file's truncation to two tokens is off"
     assert tokenizer.text([3, 2, 5], blank=" ? ") == "in ? beginning"
+
+
+def test_both_spellings_of_a_space_before_a_piece(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    vocab = {"\u0120man": 0, "\u2581man": 1, "\u0120": 2, "\u2581": 3, "man": 4}
+    tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="man")).save(str(tmp_path / "tokenizer.json"))
+    assert HFTokenizer.from_folder(tmp_path, 8).spaced == {0, 1}
 
 
 def test_a_folder_without_a_mask_gets_one_after_the_last_id(words):

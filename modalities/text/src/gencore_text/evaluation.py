@@ -15,7 +15,6 @@ import torch
 from gencore.categorical import TokenPrediction
 from gencore.data import Data
 from gencore.errors import InputError, unknown
-from gencore.metrics.elbo import MaskedBound
 from gencore.transforms.edlm import Energy
 from gencore.transforms.energies import AutoregressiveLogProbs, ResidualEnergy
 from gencore_text.backbones.causal import CausalTransformer
@@ -23,18 +22,19 @@ from gencore_text.baselines.compression import compressed_bits
 from gencore_text.baselines.ngram import NGram, choose_order, fit_ngram
 from gencore_text.data import TextData
 from gencore_text.energies import PACKAGED, named
-from gencore_text.figures.bits import Texts, at_steps, of_correction, of_log_probs, of_tokens
+from gencore_text.figures.bits import Texts, at_steps, bound, of_correction, of_log_probs, row
 from gencore_text.figures.quality import Judge, judged, sampled, speed_up
+from gencore_text.modality import Text
 
 if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
+    from gencore_text.tokenizers.base import TextTokenizer
 
 Metric = Literal["all", "bpc", "quality"]
 STEPS = (4, 8, 16, 32, 64)
 CANDIDATES, WINDOW = 4, (0.5, 0.0)
 _LONGEST = 9
-_ITEMS, _DRAWS = 256, 3
-_CORRECTED, _REPEATS = 48, 4
+_ITEMS, _DRAWS, _REPEATS = Text.metrics["bpc"], 3, 4
 _ROWS = 32
 
 
@@ -43,8 +43,8 @@ def evaluate(pipe: Pipeline, data: Data, *, n: int = 16, seed: int = 0, train: D
     """The figures, JSON-able.
 
     Args:
-        data: held-out text, by `open_text`; at most 256 items of it, evenly spread.
-        n: samples at each number of steps.
+        data: held-out text, by `open_text`; 192 items of it, evenly spread, and every row of ``bpc`` is of those.
+        n: samples at each number of steps; for metric "bpc", which makes none, the items instead of those 192.
         seed: of all draws, and of the first sample.
         train: the text the model was trained on: fits the n-gram, whose order its validation part chooses.  Without
             it the judge of samples is an n-gram of `data`, and there is no n-gram among the bits.
@@ -67,14 +67,17 @@ def evaluate(pipe: Pipeline, data: Data, *, n: int = 16, seed: int = 0, train: D
     net = pipe.backbone
     if not isinstance(net.prediction, TokenPrediction):
         raise InputError("model", type(net).__name__, "a masked denoiser or an autoregressive network")
-    started, texts = perf_counter(), _texts(data, pipe)
+    started = perf_counter()
+    texts, starts = _texts(data, pipe, n if metric == "bpc" else _ITEMS)
     energies, left_out = ({}, {}) if isinstance(net, CausalTransformer) else _energies(pipe)
     work = _Work(progress, (metric != "quality") * (2 + len(energies)) + (metric != "bpc") * len(STEPS) * (
         1 + len(energies)) * (not isinstance(net, CausalTransformer)))  # fmt: skip
-    report: dict[str, Any] = {"characters": texts.characters, "items": len(texts.tokens)}
+    report: dict[str, Any] = {"characters": texts.total, "items": len(texts.tokens)}
     ngram = None if train is None else _ngram(train)
     if metric != "quality":
-        report["bpc"] = _bits(pipe, texts, energies, data, train, ngram, seed, work)
+        report["bpc"] = _bits(pipe, texts, energies, data.tokenizer, train, seed, work)  # type: ignore[arg-type]
+        if ngram is not None:
+            report["bpc"] |= _ngram_bits(ngram, texts, starts, data)
     if metric != "bpc" and not isinstance(net, CausalTransformer):
         if ngram is None:
             source, ngram = "the held-out text", fit_ngram(data.tokens.astype(np.int64), vocab=_vocab(data), order=4)
@@ -90,38 +93,41 @@ def evaluate(pipe: Pipeline, data: Data, *, n: int = 16, seed: int = 0, train: D
     return report | {"seconds": round(perf_counter() - started, 1)}
 
 
-def _bits(pipe: Pipeline, texts: Texts, energies: Mapping[str, Energy], data: TextData, train: TextData | None,
-          ngram: NGram | None, seed: int, work: _Work) -> dict[str, Any]:  # fmt: skip
+def _bits(pipe: Pipeline, texts: Texts, energies: Mapping[str, Energy], tokenizer: TextTokenizer,
+          train: TextData | None, seed: int, work: _Work) -> dict[str, Any]:  # fmt: skip
     found: dict[str, Any] = {}
     if isinstance(pipe.backbone, CausalTransformer):
         own = _as_judge(AutoregressiveLogProbs(pipe.backbone, pipe.process))  # type: ignore[arg-type]
         found["model"] = of_log_probs(own(texts.tokens.numpy()), texts)
         work.done()
     else:
-        measure = MaskedBound(pipe.backbone, pipe.process, draws=_DRAWS, batch=_ROWS, seed=seed)  # type: ignore[arg-type]
-        bound = measure(texts.tokens.to(pipe.device))
-        found["model"] = {**of_tokens(bound, texts), "draws": _DRAWS}
+        moved = Texts(texts.tokens.to(pipe.device), texts.characters)
+        free = bound(pipe, moved, draws=_DRAWS, seed=seed)
+        found["model"] = {**row(free), "draws": _DRAWS}
         work.done()
-        plain = at_steps(pipe, texts, STEPS[-1], draws=_DRAWS, seed=seed) if energies else bound
         if energies:
-            found[f"model_{STEPS[-1]}_steps"] = {**of_tokens(plain, texts), "draws": _DRAWS}
-        some = texts.tokens[:: max(1, len(texts.tokens) // _CORRECTED)][:_CORRECTED]
-        part = Texts(some.to(pipe.device), round(len(some) * some.shape[1] / texts.rate))
-        for name, energy in energies.items():
-            found[f"edlm_{name}"] = of_correction(pipe, energy, plain, bound, part, steps=STEPS[-1],
-                                                  candidates=CANDIDATES, repeats=_REPEATS, seed=seed)  # fmt: skip
-            work.done()
+            plain = at_steps(pipe, moved, STEPS[-1], draws=_DRAWS, seed=seed)
+            found[f"model_{STEPS[-1]}_steps"] = {**row(plain), "draws": _DRAWS}
+            for name, energy in energies.items():
+                found[f"edlm_{name}"] = of_correction(pipe, energy, plain, free, moved, steps=STEPS[-1],
+                                                      candidates=CANDIDATES, repeats=_REPEATS, seed=seed)  # fmt: skip
+                work.done()
         if (ar := _autoregressive(energies)) is not None:
             found["ar"] = of_log_probs(_as_judge(ar)(texts.tokens.numpy()), texts)
-    if ngram is not None:
-        found[ngram.name] = of_log_probs(ngram.log_probs(texts.tokens.numpy()), texts)
-    tokenizer: Any = data.tokenizer
-    text = "".join(tokenizer.text(row) for row in texts.tokens.tolist())
+    text = "".join(tokenizer.text(ids) for ids in texts.tokens.tolist())
     found |= {name: {"bits": compressed_bits(text, name)} for name in ("xz", "bz2")}
     if train is not None:
         found["xz_after_train"] = {"bits": compressed_bits(text, after="".join(train.corpus.documents))}
     work.done()
     return found
+
+
+def _ngram_bits(ngram: NGram, texts: Texts, starts: np.ndarray, data: TextData) -> dict[str, Any]:
+    """The n-gram that begins anew with every item, as networks do, and the one that reads on from the text before."""
+    onward = ngram.log_probs(data.tokens.astype(np.int64))
+    places = starts[:, None] + np.arange(texts.tokens.shape[1])
+    return {ngram.name: of_log_probs(ngram.log_probs(texts.tokens.numpy()), texts),
+            f"{ngram.name}_reading_on": of_log_probs(onward[places], texts)}  # fmt: skip
 
 
 def _quality(pipe: Pipeline, texts: Texts, energies: Mapping[str, Energy], judges: Mapping[str, Judge], n: int,
@@ -130,8 +136,10 @@ def _quality(pipe: Pipeline, texts: Texts, energies: Mapping[str, Energy], judge
     for name, energy in {"model": None, **energies}.items():
         who = name if energy is None else f"edlm_{name}"
         rows[who] = {}
+        # A model that picks the samples is no judge of them.
+        others = {judge: model for judge, model in judges.items() if judge != name}
         for steps in STEPS:
-            rows[who][str(steps)] = sampled(pipe, judges, n=n, steps=steps, seed=seed, energy=energy,
+            rows[who][str(steps)] = sampled(pipe, others, n=n, steps=steps, seed=seed, energy=energy,
                                             candidates=CANDIDATES, window=WINDOW)  # fmt: skip
             work.done()
     gains: dict[str, Any] = {}
@@ -145,15 +153,17 @@ def _quality(pipe: Pipeline, texts: Texts, energies: Mapping[str, Energy], judge
     return {"quality": {**settings, **rows}, "speed_up": gains}
 
 
-def _texts(data: TextData, pipe: Pipeline) -> Texts:
+def _texts(data: TextData, pipe: Pipeline, count: int) -> tuple[Texts, np.ndarray]:
+    """`count` items at most, and where they begin in the data."""
     length, tokenizer = pipe.tokenizer.spec().sizes[0], data.tokenizer
     if tokenizer is None or data.length != length:
         raise InputError("data", f"items of {data.length} tokens", f"items of {length}, the model's context")
     # Items that do not overlap, whatever the stride of the data.
-    starts = range(0, len(data.tokens) - length + 1, length)
-    chosen = [starts[i * len(starts) // min(_ITEMS, len(starts))] for i in range(min(_ITEMS, len(starts)))]
-    rows = torch.from_numpy(np.stack([data.tokens[s : s + length] for s in chosen]).astype(np.int64))
-    return Texts(rows, sum(len(tokenizer.text(row)) for row in rows.tolist()))
+    every = np.arange(0, len(data.tokens) - length + 1, length)
+    count = min(count, len(every))
+    starts = every[np.arange(count) * len(every) // count]
+    rows = torch.from_numpy(data.tokens[starts[:, None] + np.arange(length)].astype(np.int64))
+    return Texts(rows, torch.tensor([len(tokenizer.text(ids)) for ids in rows.tolist()])), starts
 
 
 def _energies(pipe: Pipeline) -> tuple[dict[str, Energy], dict[str, str]]:

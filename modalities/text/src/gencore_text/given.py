@@ -16,8 +16,8 @@ from torch import Tensor
 
 from gencore.errors import InputError
 
-BLANK = 8
-"""Tokens of a blank that names no number."""
+BLANK, LETTERS = 2, 8
+"""Tokens of a blank that names no number: about a word, of pieces and of characters."""
 CONTEXTS = 64
 """The longest text, in contexts of the model: beyond one, windows slide over it."""
 
@@ -31,6 +31,11 @@ class Vocabulary(Protocol):
         """Token ids of a text."""
         ...
 
+    @property
+    def spaced(self) -> frozenset[int]:
+        """Ids of pieces that begin with a space and go on; none where a space is a token of its own."""
+        ...
+
 
 class Layout(NamedTuple):
     """Tokens of one text.
@@ -38,10 +43,12 @@ class Layout(NamedTuple):
     Args:
         ids: (1, L) int64; what stands in a free place does not count.
         free: (1, 1, L) bool, True = generate.
+        spaced: free places whose token has to begin with a space, which was given before a blank.
     """
 
     ids: Tensor
     free: Tensor
+    spaced: tuple[int, ...] = ()
 
 
 def lay_out(
@@ -51,7 +58,7 @@ def lay_out(
     suffix: str | None = None,
     infill: str | None = None,
     length: int | None = None,
-    blank: int = BLANK,
+    blank: int | None = None,
     context: int,
 ) -> Layout:
     """The layout that words ask for.
@@ -60,6 +67,7 @@ def lay_out(
         prompt: what the text begins with.
         suffix: what it ends with.
         infill: text with blanks: three or more underscores, and a number where it is not `blank` tokens (``___12``).
+        blank: None is about a word: 2 pieces, or 8 characters where tokens are those.
         length: tokens in all; None is the context, and for `infill` just as many as it takes.
         context: the most tokens that may be given, or made at once.
 
@@ -75,12 +83,14 @@ def lay_out(
             raise InputError(word, repr(number), "a whole number of tokens")
     if length is not None and not 1 <= length <= CONTEXTS * context:
         raise InputError("length", length, f"1..{CONTEXTS * context} tokens, {CONTEXTS} contexts of the model")
+    if blank is None:
+        blank = BLANK if vocabulary.spaced else LETTERS
     if blank < 1:
         raise InputError("blank", blank, "1 or more tokens")
     field = "prompt" if infill is None else "infill"
-    start = [] if prompt is None else [*vocabulary.ids(prompt)]
+    start, spaced = ([] if prompt is None else [*vocabulary.ids(prompt)]), ()
     if infill is not None:
-        start = _filled(vocabulary, infill, blank)
+        start, spaced = _filled(vocabulary, infill, blank)
     end: list[int | None] = [] if suffix is None else [*vocabulary.ids(suffix)]
     for word, part in ((field, start), ("suffix", end)):
         if len(part) > context:
@@ -94,15 +104,22 @@ def lay_out(
                          "--length makes the text longer")  # fmt: skip
     tokens = [*start, *[None] * (length - least), *end]
     ids = torch.tensor([[0 if token is None else token for token in tokens]], dtype=torch.int64)
-    return Layout(ids, torch.tensor([[[token is None for token in tokens]]]))
+    return Layout(ids, torch.tensor([[[token is None for token in tokens]]]), spaced)
 
 
-def _filled(vocabulary: Vocabulary, text: str, blank: int) -> list[int | None]:
-    """The tokens of a text with blanks, None where something is to be made."""
+def _filled(vocabulary: Vocabulary, text: str, blank: int) -> tuple[list[int | None], tuple[int, ...]]:
+    """The tokens of a text with blanks, None where something is to be made, and the places that begin with a space."""
     tokens: list[int | None] = []
+    spaced: list[int] = []
     at = 0
     for match in _BLANK.finditer(text):
-        tokens += vocabulary.ids(text[at : match.start()])
+        before = text[at : match.start()]
+        # Pieces hold the space before a word: left outside, it would be a token that no word ever follows.
+        if before.endswith(" ") and vocabulary.spaced:
+            tokens += vocabulary.ids(before[:-1])
+            spaced.append(len(tokens))
+        else:
+            tokens += vocabulary.ids(before)
         count = int(match[1]) if match[1] else blank
         if count < 1:
             raise InputError("infill", f"a blank '{match[0]}'", "___, or ___ and a number of tokens, 1 or more")
@@ -110,4 +127,4 @@ def _filled(vocabulary: Vocabulary, text: str, blank: int) -> list[int | None]:
         at = match.end()
     if not at:
         raise InputError("infill", repr(text), "text with blanks, for instance 'the ___ of the ___'")
-    return [*tokens, *vocabulary.ids(text[at:])]
+    return [*tokens, *vocabulary.ids(text[at:])], tuple(spaced)

@@ -41,7 +41,12 @@ manifest = Manifest(
         Option(name="prompt", type="str", help="what the text begins with; part of the result"),
         Option(name="suffix", type="str", help="what the text ends with"),
         Option(name="infill", type="str", help="text with blanks to fill in, 'the ___ of the ___'; ___12 is 12 tokens"),
-        Option(name="blank", type="int", default=8, range="1 or more", help="tokens of a blank without a number"),
+        Option(
+            name="blank",
+            type="int",
+            range="1 or more",
+            help="tokens of a blank without a number (default: about a word)",
+        ),
         Option(
             name="length",
             type="int",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from gencore.settings import parse
 from gencore_text import io
 from gencore_text.energies import SETTINGS, correction
 from gencore_text.given import lay_out
+from gencore_text.spacing import SpaceFirst
+from gencore_text.spelling import tokens_beside, tokens_of
 from gencore_text.terminal import View
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gencore.generated import Generated
     from gencore.pipeline import Pipeline
     from gencore_text.evaluation import Metric
+    from gencore_text.tokenizers.base import TextTokenizer
 
 LAYOUT = ("prompt", "suffix", "infill", "length", "blank")
 CORRECTION = ("energy", *SETTINGS)
@@ -38,7 +41,7 @@ class Text(Modality):
 
     name, alias, suffix = "text", "texts", ".txt"
     words = (*LAYOUT, *CORRECTION)
-    metrics, enough = ("all", "bpc", "quality"), 16
+    metrics, enough = {"all": 16, "bpc": 192, "quality": 16}, 16
 
     def ready(self, pipe: Pipeline) -> None:
         if not isinstance(pipe.backbone.prediction, TokenPrediction):
@@ -47,7 +50,8 @@ class Text(Modality):
     def asked(self, words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> dict[str, Any]:
         meant: dict[str, Any] = {}
         if (transform := correction(pipe, {w: v for w in CORRECTION if (v := words.get(w)) is not None})) is not None:
-            meant["transforms"] = (*options.get("transforms", ()), transform)
+            options = {**options, "transforms": (*options.get("transforms", ()), transform)}
+            meant["transforms"] = options["transforms"]
         said = {word: value for word in LAYOUT if (value := words.get(word)) is not None}
         if given := {"known", "mask"} & options.keys():
             if said:
@@ -80,18 +84,23 @@ class Text(Modality):
     def save(self, out: Generated, path: Path, *, force: bool = False, recipe: bool = True) -> list[Path]:
         """One .txt, several samples as pages of it, and the recipe beside it.  A folder takes one .txt a sample."""
         self.check_output(path, out.seeds, force=force)
+        tokenizer = cast("TextTokenizer", out.pipeline.tokenizer)
+        tokens = tokens_beside(tokenizer, out.samples, out.tensor.tolist())
         if not _is_folder(path):
-            io.write(out.samples, path, out.recipe if recipe else None, force)
+            io.write(out.samples, path, {**out.recipe, **_told(tokens)} if recipe else None, force)
             return [path]
         path.mkdir(exist_ok=True)
         files = _files(path, out.seeds)
         for i, (text, file) in enumerate(zip(out.samples, files, strict=True)):
-            io.write([text], file, {"index": i, **out.recipe} if recipe else None, force)
+            told = {"index": i, **out.recipe, **_told(tokens[i : i + 1])}
+            io.write([text], file, told if recipe else None, force)
         return files
 
     def load(self, path: Path, pipe: Pipeline) -> Tensor:
-        """(B, L) ids of a file; shorter pages are filled up with the tokenizer's padding."""
-        rows = [pipe.tokenizer.ids(page) for page in _pages(path)]  # type: ignore[attr-defined]
+        """(B, L) ids of a file: those it was made of where its recipe holds them, else those of its text; shorter
+        pages are filled up with the tokenizer's padding."""
+        pages, recipe = _pages(path)
+        rows = tokens_of(pipe.tokenizer, pages, recipe.get("tokens"))  # type: ignore[arg-type]
         longest = max(map(len, rows))
         if not longest:
             raise InputError("file", f"{path} (empty)", "a text of at least one token")
@@ -163,16 +172,43 @@ def _given(said: dict[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> 
         raise InputError("size", f"{tuple(options['size'])} with {', '.join(said)}", "--length alone")
     if "blank" in said and "infill" not in said:
         raise InputError("blank", said["blank"], "nothing without --infill")
-    for word in ("prompt", "suffix", "infill"):
-        if word in said and not isinstance(said[word], str):
-            raise InputError(word, type(said[word]).__name__, "text")
-    context = _context(pipe)
-    tokens = lay_out(pipe.tokenizer, **said, context=context)  # type: ignore[arg-type]
-    length = tokens.ids.shape[1]
+    prompts, rest = _prompts(said), {word: value for word, value in said.items() if word != "prompt"}
+    for word in ("suffix", "infill"):
+        if word in rest and not isinstance(rest[word], str):
+            raise InputError(word, type(rest[word]).__name__, "text")
+    context, tokenizer = _context(pipe), cast("TextTokenizer", pipe.tokenizer)
+    layouts = [lay_out(tokenizer, prompt=prompt, **rest, context=context) for prompt in prompts]
+    if len(lengths := {layout.ids.shape[1] for layout in layouts}) > 1:
+        raise InputError("prompt", f"texts of {min(lengths)} to {max(lengths)} tokens", "one length", "length=N")
+    (length,) = lengths
+    ids, free = (torch.cat(column) for column in list(zip(*layouts, strict=True))[:2])
     meant: dict[str, Any] = {"size": (length,)}
-    if not bool(tokens.free.all()):
-        meant |= {"known": tokens.ids, "mask": tokens.free}
+    if isinstance(said.get("prompt"), list | tuple):
+        meant["n"] = _count(len(prompts), options)
+    if not bool(free.all()):
+        meant |= {"known": ids, "mask": free}
+    if places := layouts[0].spaced:
+        first = SpaceFirst(places, tokenizer.spaced, ids, free[:, 0])
+        meant["transforms"] = (first, *options.get("transforms", ()))
     return meant if length <= context else meant | _beyond(context, options, pipe)
+
+
+def _prompts(said: Mapping[str, Any]) -> list[str | None]:
+    """The prompt of each sample, or the one of all."""
+    prompt = said.get("prompt")
+    if prompt is None or isinstance(prompt, str):
+        return [prompt]
+    if not isinstance(prompt, list | tuple) or not prompt or not all(isinstance(text, str) for text in prompt):
+        raise InputError("prompt", "an empty list" if prompt in ([], ()) else type(prompt).__name__,
+                         "text, or a list with one text a sample")  # fmt: skip
+    return [*prompt]
+
+
+def _count(prompts: int, options: Mapping[str, Any]) -> int:
+    """The number of samples, which is that of the prompts."""
+    if (n := options.get("n", prompts)) != prompts:
+        raise InputError("n", n, f"{prompts}, the number of prompts, or nothing")
+    return prompts
 
 
 def _beyond(context: int, options: Mapping[str, Any], pipe: Pipeline) -> dict[str, Any]:
@@ -217,10 +253,14 @@ def _files(folder: Path, seeds: Sequence[int]) -> list[Path]:
     return [folder / f"seed-{seed}.txt" for seed in seeds]
 
 
-def _pages(path: Path) -> list[str]:
-    """The texts of a file that `save` wrote, by its recipe, or the one text of any other file."""
+def _told(tokens: list[list[int] | None]) -> dict[str, Any]:
+    return {"tokens": tokens} if any(tokens) else {}
+
+
+def _pages(path: Path) -> tuple[list[str], dict[str, Any]]:
+    """The texts of a file that `save` wrote, by its recipe, or the one text of any other file; and the recipe."""
     try:
         recipe = read_recipe(path)
     except InputError:
         recipe = {}
-    return io.split(io.read(path), 1 if "index" in recipe else len(recipe.get("seeds", [0])))
+    return io.split(io.read(path), 1 if "index" in recipe else len(recipe.get("seeds", [0]))), recipe

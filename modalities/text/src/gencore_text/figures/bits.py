@@ -29,7 +29,7 @@ from torch import Tensor
 
 from gencore.categorical import draw
 from gencore.context import Context
-from gencore.metrics.elbo import TokenBits, token_bits
+from gencore.metrics.elbo import MaskedBound, TokenBits, token_bits
 from gencore.metrics.partition import log_partition
 from gencore.noise import Keyed
 from gencore.transforms.edlm import Energy, effective_number
@@ -45,16 +45,21 @@ class Texts(NamedTuple):
 
     Args:
         tokens: (N, L) int64.
-        characters: of all of them.
+        characters: (N,) of each: equally many tokens are not equally many characters.
     """
 
     tokens: Tensor
-    characters: int
+    characters: Tensor
+
+    @property
+    def total(self) -> int:
+        """Characters in all."""
+        return int(self.characters.sum())
 
     @property
     def rate(self) -> float:
-        """Tokens a character: what bits a token are multiplied by."""
-        return self.tokens.numel() / self.characters
+        """Tokens a character."""
+        return self.tokens.numel() / self.total
 
 
 class Hidden(NamedTuple):
@@ -73,19 +78,34 @@ class Hidden(NamedTuple):
     noise: Keyed
 
 
-def of_tokens(found: TokenBits, texts: Texts) -> dict[str, Any]:
-    """Bits a character of a figure in bits a token."""
-    return {"bits": found.bits * texts.rate, "stderr": found.stderr * texts.rate}
+def of_nll(nll: Tensor, texts: Texts, draws: int = 1) -> TokenBits:
+    """Bits a character from -log p of each text (N,) in nats, with the standard error of the choice of texts."""
+    return token_bits(nll.cpu(), texts.characters, draws)
 
 
 def of_log_probs(log_probs: np.ndarray, texts: Texts) -> dict[str, Any]:
-    """Bits a character from log-probabilities (N, L) in nats, with the standard error of the choice of texts."""
-    found = token_bits(torch.from_numpy(-log_probs.sum(1)), torch.full((len(log_probs),), log_probs.shape[1]))
-    return of_tokens(found, texts)
+    """The same, JSON-able, from log-probabilities (N, L) in nats."""
+    return row(of_nll(torch.from_numpy(-log_probs.sum(1)), texts))
+
+
+def row(found: TokenBits) -> dict[str, Any]:
+    """``bits`` and ``stderr``."""
+    return {"bits": found.bits, "stderr": found.stderr}
+
+
+def bound(pipe: Pipeline, texts: Texts, *, draws: int, seed: int = 0, batch: int = 32) -> TokenBits:
+    """The bound of a denoiser in continuous time, in bits a character; the arguments are those of `at_steps`."""
+    measure = MaskedBound(pipe.backbone, pipe.process, draws=draws)  # type: ignore[arg-type]
+    parts = []
+    for i in range(0, len(texts.tokens), batch):
+        rows = texts.tokens[i : i + batch]
+        noise = Keyed(range(seed + i, seed + i + len(rows)), prefix=("bound",), device=rows.device)
+        parts.append(measure.nll(rows, torch.ones_like(rows, dtype=torch.bool), {}, noise))
+    return of_nll(torch.cat(parts), texts, draws)
 
 
 def at_steps(pipe: Pipeline, texts: Texts, steps: int, *, draws: int, seed: int = 0, batch: int = 32) -> TokenBits:
-    """The bound of the plain ancestral sampler of `steps` steps.
+    """The bound of the plain ancestral sampler of `steps` steps, in bits a character.
 
     Args:
         draws: steps tried for each text, stratified over them.
@@ -101,17 +121,17 @@ def at_steps(pipe: Pipeline, texts: Texts, steps: int, *, draws: int, seed: int 
             # Every hidden token stands for those that the step opens: the same mean with less noise.
             nll -= h.prediction.log_prob(rows).double().sum(1) * h.share * steps / draws
         parts.append(nll)
-    return token_bits(torch.cat(parts), torch.full((len(x0),), x0.shape[1]), draws)
+    return of_nll(torch.cat(parts), texts, draws)
 
 
 @torch.no_grad()
-def of_correction(pipe: Pipeline, energy: Energy, plain: TokenBits, bound: TokenBits, texts: Texts, *, steps: int,
+def of_correction(pipe: Pipeline, energy: Energy, plain: TokenBits, free: TokenBits, texts: Texts, *, steps: int,
                   candidates: int, repeats: int = 6, seed: int = 0) -> dict[str, Any]:  # fmt: skip
     """The interval of a corrected sampler, and the published one.
 
     Args:
-        plain: of the sampler without the energy, in as many `steps`.
-        bound: of the denoiser in continuous time.
+        plain: `at_steps` of the same texts.
+        free: `bound` of the same texts.
         candidates: k.
         repeats: sets of candidates whose weights are averaged inside the logarithm, 2 or more; two of them are also
             the samples of log Z.
@@ -127,10 +147,10 @@ def of_correction(pipe: Pipeline, energy: Energy, plain: TokenBits, bound: Token
     gain, low, high, effective = (torch.cat(column) for column in zip(*rows, strict=True))
     a_character = steps / length / math.log(2) * texts.rate
     error = gain.std().item() / math.sqrt(len(gain)) * a_character
-    published = [bound.bits * texts.rate + end.mean().item() / math.log(2) * texts.rate for end in (low, high)]
-    base = plain.bits * texts.rate
+    published = [free.bits + end.mean().item() / math.log(2) * texts.rate for end in (low, high)]
+    base = plain.bits
     return {"bits": (base - math.log(candidates) * a_character, base - gain.mean().item() * a_character),
-            "stderr": math.hypot(error, plain.stderr * texts.rate), "steps": steps, "candidates": candidates,
+            "stderr": math.hypot(error, plain.stderr), "steps": steps, "candidates": candidates,
             "texts": len(x0), "published": tuple(published),
             "published_effective": effective.mean().item()}  # fmt: skip
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gencore.backbone import Backbone
 from gencore.conditioner import Unconditional
 from gencore.errors import InputError
+from gencore.nn.init import seeded
 from gencore.pipeline import Defaults, Pipeline
 from gencore.processes.absorbing import Absorbing, NetworkTime
 from gencore.weights.importer import imported
-from gencore_text.importers.read import Read
+from gencore_text.importers.layout import Part
+from gencore_text.importers.read import Read, Weights, load, read_part
 from gencore_text.tokenizers.base import TextTokenizer
 from gencore_text.tokenizers.numbers import Numbers
 
@@ -90,10 +93,47 @@ def process_for(read: Read, mask_id: int, schedule: str | None, time_conditionin
     return Absorbing(mask_id, SCHEDULES.get(said, said), network_time=seen), [note]
 
 
-def assemble(system: str, path: str | Path, net: Backbone, process: Absorbing, words: Words, *, sampler: str,
-             steps: int, notes: list[str]) -> Pipeline:  # fmt: skip
-    """The pipeline of `net`."""
+def import_network(
+    system: str,
+    part: Part,
+    path: str | Path,
+    make: Callable[[Read, TextTokenizer], Backbone],
+    *,
+    sampler: str,
+    steps: int,
+    weights: Weights | None,
+    heads: int | None,
+    length: int | None,
+    tokenizer: str | None,
+    mask_id: int | None,
+    schedule: str | None = None,
+    time_conditioning: bool = False,
+    notes: Sequence[str] | None = None,
+) -> Pipeline:
+    """The pipeline of one network of a checkpoint: what every importer of this layout does.
+
+    Args:
+        system: the importer's name, for the card.
+        part: which network.
+        make: the network, untrained, from what the file says and its tokenizer.
+        sampler, steps: defaults of the pipeline.
+        weights, heads: of `read_part`.
+        length, tokenizer, mask_id: of `words_for`.
+        schedule, time_conditioning: of `process_for`.
+        notes: for the card, instead of what was assumed of the process.
+
+    Raises:
+        CheckpointError: damaged, unsafe, of another layout, or without such a network.
+        InputError: an option that does not suit the file.
+    """
+    read = read_part(path, part, weights=weights, heads=heads)
+    words = words_for(read, tokenizer, length, mask_id)
+    with seeded(0):
+        net = make(read, words.tokenizer)
+    load(net, read, part)
+    process, assumed = process_for(read, words.tokenizer.mask_id, schedule, time_conditioning)
+    told = [*read.notes, *words.notes, *(assumed if notes is None else notes)]
     return Pipeline(
         modality="text", tokenizer=words.tokenizer, conditioner=Unconditional(), backbone=net, process=process,
-        defaults=Defaults(sampler, steps), card=imported(system, path, notes, LICENCE),
+        defaults=Defaults(sampler, steps), card=imported(system, path, told, LICENCE),
     )  # fmt: skip

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gencore.nn.init import seeded
 from gencore.pipeline import Pipeline
 from gencore.weights.importer import recognised_by
 from gencore_text.backbones.energy import EnergyNet
-from gencore_text.importers.assembly import assemble, process_for, words_for
+from gencore_text.importers.assembly import import_network
 from gencore_text.importers.layout import whole_names
-from gencore_text.importers.read import Weights, load, read_part
+from gencore_text.importers.read import Weights
 
 
 @recognised_by(whole_names("energy"))
@@ -41,11 +40,7 @@ def import_edlm_energy(
         CheckpointError: damaged, unsafe, of another layout, or without an energy.
         InputError: an option that does not suit the file, a tokenizer with another vocabulary included.
     """
-    read = read_part(path, "energy", weights=weights, heads=heads)
-    words = words_for(read, tokenizer, length, mask_id)
-    with seeded(0):
-        net = EnergyNet(**read.sizes)
-    load(net, read, "energy")
-    process, assumed = process_for(read, words.tokenizer.mask_id, schedule, time_conditioning)
-    return assemble("edlm-energy", path, net, process, words, sampler="ancestral", steps=128,
-                    notes=[*read.notes, *words.notes, *assumed])  # fmt: skip
+    return import_network("edlm-energy", "energy", path, lambda read, words: EnergyNet(**read.sizes),
+                          sampler="ancestral", steps=128, weights=weights, heads=heads, length=length,
+                          tokenizer=tokenizer, mask_id=mask_id, schedule=schedule,
+                          time_conditioning=time_conditioning)  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from gencore.categorical import Parameterization, TokenPrediction
-from gencore.nn.init import seeded
 from gencore.pipeline import Pipeline
 from gencore.weights.importer import recognised_by
 from gencore_text.backbones.ddit import DDiT
-from gencore_text.importers.assembly import assemble, process_for, words_for
+from gencore_text.importers.assembly import import_network
 from gencore_text.importers.layout import whole_names
-from gencore_text.importers.read import Weights, load, read_part
+from gencore_text.importers.read import Read, Weights
+from gencore_text.tokenizers.base import TextTokenizer
 
 
 @recognised_by(whole_names("denoiser"))
@@ -49,15 +49,14 @@ def import_mdlm(
         CheckpointError: damaged, unsafe, of another layout, or without a denoiser.
         InputError: an option that does not suit the file, a tokenizer with another vocabulary included.
     """
-    read = read_part(path, "denoiser", weights=weights, heads=heads)
-    words = words_for(read, tokenizer, length, mask_id)
-    size = {key: value for key, value in read.sizes.items() if key != "vocab"}
-    meaning = TokenPrediction(read.sizes["vocab"], words.tokenizer.mask_id,
-                              parameterization or read.said.get("parameterization", "subs"),
-                              subs_masking or bool(read.said.get("subs_masking")))  # fmt: skip
-    with seeded(0):
-        net = DDiT(meaning, **size)  # type: ignore[arg-type]
-    load(net, read, "denoiser")
-    process, assumed = process_for(read, words.tokenizer.mask_id, schedule, time_conditioning)
-    return assemble("mdlm", path, net, process, words, sampler="ancestral", steps=128,
-                    notes=[*read.notes, *words.notes, *assumed])  # fmt: skip
+
+    def make(read: Read, words: TextTokenizer) -> DDiT:
+        size = {key: value for key, value in read.sizes.items() if key != "vocab"}
+        meaning = TokenPrediction(read.sizes["vocab"], words.mask_id,
+                                  parameterization or read.said.get("parameterization", "subs"),
+                                  subs_masking or bool(read.said.get("subs_masking")))  # fmt: skip
+        return DDiT(meaning, **size)  # type: ignore[arg-type]
+
+    return import_network("mdlm", "denoiser", path, make, sampler="ancestral", steps=128, weights=weights, heads=heads,
+                          length=length, tokenizer=tokenizer, mask_id=mask_id, schedule=schedule,
+                          time_conditioning=time_conditioning)  # fmt: skip

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from gencore.categorical import TokenPrediction
-from gencore.nn.init import seeded
 from gencore.pipeline import Pipeline
 from gencore.weights.importer import recognised_by
 from gencore_text.backbones.causal import CausalTransformer
-from gencore_text.importers.assembly import assemble, process_for, words_for
+from gencore_text.importers.assembly import import_network
 from gencore_text.importers.layout import whole_names
-from gencore_text.importers.read import Weights, load, read_part
+from gencore_text.importers.read import Read, Weights
+from gencore_text.tokenizers.base import TextTokenizer
 
 NO_START = "nothing stands before token 0, which the network never learned to predict: every token is as likely there"
 
@@ -40,12 +40,11 @@ def import_mdlm_ar(
         CheckpointError: damaged, unsafe, of another layout, or without an autoregressive network.
         InputError: an option that does not suit the file, a tokenizer with another vocabulary included.
     """
-    read = read_part(path, "ar", weights=weights, heads=heads)
-    words = words_for(read, tokenizer, length, mask_id)
-    size = {key: value for key, value in read.sizes.items() if key != "vocab"}
-    with seeded(0):
-        net = CausalTransformer(TokenPrediction(read.sizes["vocab"], words.tokenizer.mask_id), start="none", **size)  # type: ignore[arg-type]
-    load(net, read, "ar")
-    process, _ = process_for(read, words.tokenizer.mask_id, "loglinear", False)
-    return assemble("mdlm-ar", path, net, process, words, sampler="block:size=1", steps=1,
-                    notes=[*read.notes, *words.notes, NO_START])  # fmt: skip
+
+    def make(read: Read, words: TextTokenizer) -> CausalTransformer:
+        size = {key: value for key, value in read.sizes.items() if key != "vocab"}
+        return CausalTransformer(TokenPrediction(read.sizes["vocab"], words.mask_id), start="none", **size)  # type: ignore[arg-type]
+
+    return import_network("mdlm-ar", "ar", path, make, sampler="block:size=1", steps=1, weights=weights, heads=heads,
+                          length=length, tokenizer=tokenizer, mask_id=mask_id, schedule="loglinear",
+                          notes=[NO_START])  # fmt: skip

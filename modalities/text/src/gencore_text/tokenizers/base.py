@@ -58,6 +58,11 @@ class TextTokenizer(Tokenizer):
         """The ids that are no text."""
         return frozenset(i for i in (self.mask_id, self.bos_id, self.eos_id, self.pad_id) if i is not None)
 
+    @property
+    def spaced(self) -> frozenset[int]:
+        """The ids of pieces that begin with a space and go on; none where a space is always a token of its own."""
+        return frozenset()
+
     def text(self, ids: Iterable[int] | Tensor, blank: str = "") -> str:
         """The text of `ids` (L,), with `blank` for each mask; other special ids are left out.
 

@@ -15,6 +15,8 @@ from gencore_text.tokenizers.base import TextTokenizer, as_bytes, as_tensor
 FILE = "tokenizer.json"
 _NAMES = ("tokenizer_config.json", "special_tokens_map.json")
 _TENSOR = "tokenizer_json"
+_SPACES = ("\u2581", "\u0120")
+"""How files spell a space in front of a piece: SentencePiece's way, and that of byte-level BPE."""
 
 
 class HFTokenizer(TextTokenizer):
@@ -51,7 +53,8 @@ class HFTokenizer(TextTokenizer):
         except OSError as fault:
             raise InputError("tokenizer", f"{path} ({fault.strerror})", f"a folder with {FILE}") from None
         tokenizer, named = _parse(content), _named(Path(folder))
-        size, found = tokenizer.get_vocab_size(), dict[str, int]()
+        size: int = tokenizer.get_vocab_size()
+        found = dict[str, int]()
         for role, token in named.items():
             if (number := tokenizer.token_to_id(token)) is None:
                 raise InputError("tokenizer", f"{role} token '{token}'", f"a token of {path}")
@@ -77,6 +80,11 @@ class HFTokenizer(TextTokenizer):
 
     def plain(self, ids: Sequence[int]) -> str:
         return self._ready().decode(list(ids), skip_special_tokens=False)
+
+    @property
+    def spaced(self) -> frozenset[int]:
+        pieces = self._ready().get_vocab().items()
+        return frozenset(i for piece, i in pieces if piece[:1] in _SPACES and len(piece) > 1) - self.special
 
     def config(self) -> dict[str, Any]:
         return {"length": self.length, "vocab": self.vocab, "mask_id": self.mask_id, "bos_id": self.bos_id,

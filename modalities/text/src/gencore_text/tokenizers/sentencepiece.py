@@ -112,6 +112,12 @@ class SentencePiece(TextTokenizer):
     def plain(self, ids: Sequence[int]) -> str:
         return self._ready().DecodeIds(list(ids))
 
+    @property
+    def spaced(self) -> frozenset[int]:
+        processor = self._ready()
+        pieces = (processor.IdToPiece(i) for i in range(processor.GetPieceSize()))
+        return frozenset(i for i, piece in enumerate(pieces) if piece[0] == _SPACE != piece) - self.special
+
     def config(self) -> dict[str, Any]:
         return {"length": self.length, "vocab": self.vocab, "mask_id": self.mask_id, "bos_id": self.bos_id,
                 "eos_id": self.eos_id, "pad_id": self.pad_id}  # fmt: skip
