@@ -105,6 +105,23 @@ def test_all_runs_of_a_long_clip(tmp_path: Path) -> None:
         open_clips(tmp_path, frames=20, hop=1)
 
 
+def test_a_file_stands_for_runs_from_all_of_it(tmp_path: Path) -> None:
+    write_clip(clip(0, 11), tmp_path / "long.mkv", Fraction(10))
+    write_clip(clip(9, 4), tmp_path / "short.mkv", Fraction(10))
+    data = open_clips(tmp_path, frames=4, draws=40)
+    runs = [shown(data[i]) for i in range(0, 80, 2)]
+    assert len(data) == 80 and runs[0] == [0, 1, 2, 3]
+    assert all(run == list(range(run[0], run[0] + 4)) for run in runs)
+    # Eight places in forty draws: one that is never drawn is a matter of (7/8)^39.
+    assert {run[0] for run in runs} == set(range(8))
+    assert all(shown(data[i])[0] == 90 for i in (1, 3, 79))
+    assert shown(open_clips(tmp_path, frames=4, draws=60)[14]) == runs[7]
+    assert data.verify() == {} and len(data) == 80
+    assert "40 runs each of 2 files" in data.describe()
+    with pytest.raises(InputError, match="hop"):
+        open_clips(tmp_path, frames=4, draws=2, hop=1)
+
+
 def test_rates_and_sizes_are_brought_to_one(tmp_path: Path) -> None:
     write_clip(clip(0, 8), tmp_path / "a.mkv", Fraction(10))
     write_clip(clip(1, 16, (32, 32)), tmp_path / "b.mkv", Fraction(20))
@@ -166,7 +183,8 @@ def test_useless_sources_are_refused(folder: Path, tmp_path: Path) -> None:
     for name, words in cases.items():
         with pytest.raises(InputError, match=words):
             find_clips(tmp_path / name)
-    for options, words in (({"frames": 0}, "frames"), ({"hop": 0}, "hop"), ({"channels": 2}, "channels"),
+    for options, words in (({"frames": 0}, "frames"), ({"hop": 0}, "hop"), ({"draws": 0}, "draws"),
+                           ({"channels": 2}, "channels"),
                            ({"rate": 0}, "fps"), ({"on_bad": "x"}, "on_bad")):  # fmt: skip
         with pytest.raises(InputError, match=words):
             ClipFiles("clips", [], **options)  # type: ignore[arg-type]

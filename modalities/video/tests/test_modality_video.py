@@ -28,6 +28,7 @@ from gencore_video.io.writing import write_clip
 from gencore_video.modality import Video
 from gencore_video.physics.clips import physics_clips
 from gencore_video.pixels import to_data, to_frames
+from gencore_video.presets import SPECIALTIES
 from gencore_video.tokenizers.frames import Frames
 
 T, SIDE, FPS = 8, 32, "10"
@@ -240,6 +241,11 @@ def test_longer_than_the_model_window_after_window(pipe: Pipeline, truth: Tensor
     assert last.output is not None and torch.equal(last.output.tensor, long.tensor)
 
 
+def test_a_clip_comes_back_from_noise(pipe: Pipeline, truth: Tensor) -> None:
+    back = made(pipe, start=pipe.invert(truth, steps=3), guidance=1)
+    torch.testing.assert_close(back[0], truth, atol=1e-4, rtol=0)
+
+
 def test_previews_are_clips(pipe: Pipeline) -> None:
     for step in pipe.stream(task="predict", clip=1, n=2, seed=0):
         assert [p.shape for p in step.preview] == [(T, SIDE, SIDE, 3)] * 2 and step.preview[0].dtype == np.uint8
@@ -321,6 +327,8 @@ def test_datasets_are_of_the_pipelines_size(pipe: Pipeline, files: Path) -> None
     modality = pipe.modality
     assert modality.dataset(None, pipe, held_out=True)[0]["data"].shape == (3, T, SIDE, SIDE)
     assert modality.dataset(files, pipe)[0]["data"].shape == (3, T, SIDE, SIDE)
+    # long.mkv has two runs of T frames and more; held out, a file is one clip.
+    assert len(modality.dataset(files, pipe)) > len(modality.dataset(files, pipe, held_out=True)) == 3
     assert modality.dataset(files, None, size=(4, 16, 24))[0]["data"].shape == (3, 4, 16, 24)
     with pytest.raises(InputError, match="size"):
         modality.dataset(files, None, size=(4,))
@@ -329,12 +337,18 @@ def test_datasets_are_of_the_pipelines_size(pipe: Pipeline, files: Path) -> None
 def test_the_showcase_runs_all_tasks_on_one_clip_and_can_be_made_again(pipe: Pipeline, truth: Tensor) -> None:
     out = pipe.modality.showcase(pipe, 5)
     kept = (out.tensor == truth).flatten(3).all(-1).all(1).sum(1).tolist()
-    assert len(out.samples) == 6 and kept[:4] == [4, 4, 2, 1] and kept[5] == 0 and out.recipe["known"] is not None
+    assert len(out.samples) == 7 and kept[:4] == [4, 4, 2, 1] and kept[6] == 0 and out.recipe["known"] is not None
+    assert set(out.recipe["words"]["task"]) == set(SPECIALTIES)
     again = pipe.generate(**out.recipe["words"], seed=out.recipe["seeds"])
     assert torch.equal(again.tensor, out.tensor)
-    assert "<video" in pipe.modality.html(Path("a/out.mp4")) and 'src="out.mp4"' in pipe.modality.html(
-        Path("a/out.mp4")
-    )
+
+
+def test_a_page_shows_a_clip_and_names_its_tasks(pipe: Pipeline, tmp_path: Path) -> None:
+    out = pipe.generate(task=["predict", "backward"], clip=5, seed=1)
+    out.save(tmp_path / "two.mp4")
+    page = pipe.modality.html(tmp_path / "two.mp4")
+    assert '<video src="two.mp4"' in page and page.endswith("row by row: predict, backward")
+    assert pipe.modality.html(Path("a/gone.mp4")).endswith("</video>")
 
 
 def test_a_clip_a_sample_with_one_task_is_each_clip_alone(pipe: Pipeline) -> None:

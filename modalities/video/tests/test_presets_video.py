@@ -14,6 +14,7 @@ from gencore.errors import InputError
 from gencore.noise import Keyed
 from gencore.training.module import batch_loss
 from gencore.training.preset import Training
+from gencore.training.setup import Setup, prepare
 from gencore_video import presets
 from gencore_video.masks.tasks import video_tasks
 from gencore_video.physics.clips import HELD_OUT, physics_clips
@@ -81,6 +82,13 @@ def test_every_variant_takes_a_step(clips, name: str):
     loss.total.backward()
     assert torch.isfinite(loss.total)
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in training.pipeline.backbone.parameters())
+
+
+def test_blocks_are_recomputed_on_request():
+    pytest.importorskip("pymunk", reason="the physics extra is not installed")
+    for asked in (False, True):
+        training = prepare(Setup(modality="video", preset="discs", gradient_checkpointing=asked)).training
+        assert training.pipeline.backbone.checkpointing == asked
 
 
 def test_published_networks_take_the_size_of_the_data():

@@ -374,6 +374,30 @@ def test_recomputed_blocks_have_the_same_gradients(ports: tuple[str, ...]) -> No
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
+@pytest.mark.parametrize("recomputed", [False, True])
+def test_all_blocks_compile_to_one_graph(recomputed: bool) -> None:
+    count = 0
+
+    def back_end(module: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        nonlocal count
+        count += 1
+        return module.forward
+
+    net, x, t = small(3), draw(2, 2, 3, 4, 4), torch.tensor([1.0, 500.0])
+
+    def gradients() -> list[Tensor]:
+        return list(torch.autograd.grad(net(x, t, {}, Context()).pred.square().mean(), list(net.parameters())))
+
+    expected = gradients()
+    net.checkpointing = recomputed
+    torch._dynamo.reset()
+    for block in net.blocks:
+        block.compile(backend=back_end, fullgraph=True)
+    torch.testing.assert_close(gradients(), expected, rtol=0, atol=1e-12)
+    torch._dynamo.reset()
+    assert count == 1
+
+
 def test_half_precision_stays_close() -> None:
     net, x, t = small().float(), draw(2, 2, 4, 4, 4).float(), torch.tensor([3.0, 500.0])
     exact, half = call(net, x, t), call(net.to(torch.bfloat16), x.to(torch.bfloat16), t)

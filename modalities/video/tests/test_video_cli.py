@@ -133,6 +133,23 @@ def test_a_long_prediction_reproduces(home: Path, capsys: pytest.CaptureFixture[
     assert (code, out) == (0, "equal: 1 of 1 samples bit-equal\n")
 
 
+def test_a_clip_goes_to_noise_and_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, quiet = ("video", "--model", "model"), ("--quiet", "--force")
+    code, _, err = gencore(home, "invert", model[0], "clip.mkv", *model[1:], "--steps", "3", "-o", "noise.safetensors",
+                           *quiet, capsys=capsys)  # fmt: skip
+    assert code == 0, err
+    back = ("generate", *model, "--start", "noise.safetensors", "--guidance", "1", "-o", "back.mkv")
+    code, _, err = gencore(home, *back, *quiet, capsys=capsys)
+    assert code == 0, err
+    whole = read_clip(home / "clip.mkv").frames.astype(int)
+    assert np.abs(read_clip(home / "back.mkv").frames - whole).max() <= 1
+    code, _, err = gencore(home, "edit", model[0], "clip.mkv", *model[1:], "--steps", "8", "--strength", "0.25", "-o",
+                           "edited.mkv", *quiet, capsys=capsys)  # fmt: skip
+    assert code == 0, err
+    # Without words there is nothing to change: what is left is the error of the round trip.
+    assert np.abs(read_clip(home / "edited.mkv").frames - whole).mean() < 4
+
+
 BAD = [
     ("--task predict --known first.mkv --frames 3", "known: got first.mkv: 3 frames; accepted: 8 frames or the 5"),
     ("--task predict --known clip.mkv --frames 0", "frames: got 0"),

@@ -7,6 +7,7 @@ cell by cell, and, for simulated discs, the straight line through the two neares
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
 
 Report = dict[str, Any]
+Place = tuple[str, ...]
 _ROLL_OUT, _TRAINING_CLIPS = 80, 1024
 
 
@@ -70,27 +72,59 @@ def evaluate(pipe: Pipeline, data: Data, *, n: int, seed: int = 0, train: Data |
         InputError: fewer clips than `n`.
     """
     started, true = perf_counter(), truth(data, n)
-    frames = true.frames
-    counts = sorted({k for k in (1, 2, 4, 8, 12, 3 * frames // 4) if k <= 3 * frames // 4})
-    windows = (_ROLL_OUT - frames) * 2 // frames + 1 if isinstance(data, PhysicsClips) else 0
-    maker = Maker(pipe, seed, n * (len(TASKS) + len(counts) + windows + 1), progress)
-    report: Report = {
-        "clips": n, "seeds": [seed, seed + n - 1], "sampler": f"{pipe.defaults.sampler}, {pipe.defaults.steps} steps",
-        "tasks": {name: task(maker, true, kind) for name, kind in TASKS.items()},
-        "given_frames": {str(k): by_given_frames(maker, true, k) for k in counts},
-    }  # fmt: skip
-    if isinstance(data, PhysicsClips):
-        report["roll_out"] = roll_out(maker, truth(data.longer(_ROLL_OUT), n), frames)
-    samples = maker(torch.zeros_like(true.clips), torch.ones_like(true.clips[:, :1], dtype=torch.bool))
-    report["unconditional"] = _unconditional(samples, true, train if train is not None else _training(data))
+    maker = Maker(pipe, seed, progress=progress)
+    report: Report = {"clips": n, "seeds": [seed, seed + n - 1], "sampler": sampler_of(pipe)}
+    for place, part in parts(maker, data, true, train).items():
+        put(report, place, part())
     return report | {"seconds": round(perf_counter() - started, 1)}
 
 
+def sampler_of(pipe: Pipeline) -> str:
+    """The default sampler of `pipe` in words."""
+    return f"{pipe.defaults.sampler}, {pipe.defaults.steps} steps"
+
+
+def parts(maker: Maker, data: Data, true: Truth, train: Data | None = None) -> dict[Place, Callable[[], Report]]:
+    """What a report of `true`, the first clips of `data`, consists of: where each part stands, and what measures it.
+
+    Sets `maker.total` to all the clips that they make.
+    """
+    frames, n = true.frames, len(true.clips)
+    counts = sorted({k for k in (1, 2, 4, 8, 12, 3 * frames // 4) if k <= 3 * frames // 4})
+
+    def unconditional() -> Report:
+        samples = maker(torch.zeros_like(true.clips), torch.ones_like(true.clips[:, :1], dtype=torch.bool))
+        return _unconditional(samples, true, train if train is not None else _training(data))
+
+    found: dict[Place, Callable[[], Report]] = {
+        **{("tasks", name): partial(task, maker, true, kind) for name, kind in TASKS.items()},
+        **{("given_frames", str(k)): partial(by_given_frames, maker, true, k) for k in counts},
+        ("unconditional",): unconditional,
+    }
+    maker.total = n * len(found)
+    if isinstance(data, PhysicsClips):
+        found["roll_out",] = lambda: roll_out(maker, truth(data.longer(_ROLL_OUT), n), frames)
+        maker.total += n * ((_ROLL_OUT - frames) * 2 // frames + 1)
+    return found
+
+
+def put(report: Report, place: Place, part: Any) -> None:
+    """Set the entry of `report` that lies under the names of `path`."""
+    for name in place[:-1]:
+        report = report.setdefault(name, {})
+    report[place[-1]] = part
+
+
 def task(maker: Callable[[Tensor, Tensor], Tensor], true: Truth, kind: MaskKind) -> dict[str, Report]:
-    """The figures of one task, model and baselines; masks are those of seeds 0, 1, ..., whatever the samples' seed."""
+    """The figures of one task, model and baselines."""
+    mask = task_mask(true, kind)
+    return {"model": compare(maker(true.clips, mask), true, mask), **baselines(true, mask)}
+
+
+def task_mask(true: Truth, kind: MaskKind) -> Tensor:
+    """(B, 1, T, H, W): masks are those of seeds 0, 1, ..., whatever the samples' seed."""
     clips = true.clips
-    mask = draw_masks(kind, (true.frames, *clips.shape[-2:]), Keyed(range(len(clips)), prefix=("evaluation",)))
-    return {"model": compare(maker(clips, mask), true, mask), **baselines(true, mask)}
+    return draw_masks(kind, (true.frames, *clips.shape[-2:]), Keyed(range(len(clips)), prefix=("evaluation",)))
 
 
 def _unconditional(samples: Tensor, true: Truth, train: Data | None) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from gencore.generated import Generated
     from gencore.pipeline import Pipeline
 
+_DRAWS = 64
 _CODERS_DIFFER = 4.0
 """Mean difference, of 255, up to which two encoders may write the same samples."""
 
@@ -121,7 +123,10 @@ class Video(Modality):
 
     def dataset(self, source: Path | None, pipe: Pipeline | None = None, *, held_out: bool = False,
                 size: Sequence[int] | None = None, **options: Any) -> Data:  # fmt: skip
-        """Clips of `source` (see `open_clips`), or simulated ones; `size` is (H, W) or (T, H, W)."""
+        """Clips of `source` (see `open_clips`), or simulated ones; `size` is (H, W) or (T, H, W).
+
+        To train a pipeline on, a file stands for many runs of its frames; held out, for its first one.
+        """
         if size is not None and len(size) not in (2, 3):
             raise InputError("size", "x".join(map(str, size)), "HxW or TxHxW, for instance 32x32")
         shape: dict[str, Any] = {} if size is None else {"size": tuple(size[-2:])}
@@ -137,7 +142,8 @@ class Video(Modality):
         from gencore_video.clips.dataset import open_clips
 
         if pipe is not None:
-            shape |= {"channels": clip_channels(pipe), "rate": clip_rate(pipe)}
+            draws = 1 if held_out or "hop" in options else _DRAWS
+            shape |= {"channels": clip_channels(pipe), "rate": clip_rate(pipe), "draws": draws}
         return open_clips(source, held_out=held_out, **{**shape, **options})
 
     def evaluate(self, pipe: Pipeline, data: Data, *, n: int, seed: int = 0, train: Data | None = None,
@@ -149,11 +155,18 @@ class Video(Modality):
 
     def showcase(self, pipe: Pipeline, seed: int) -> Generated:
         """One held-out clip through all tasks, side by side."""
-        shown = ["predict", "backward", "interpolate", "image-to-video", "complete", "unconditional"]
+        shown = ["predict", "backward", "interpolate", "image-to-video", "random-frames", "complete", "unconditional"]
         return pipe.generate(task=shown, clip=seed % 64, seed=seed)
 
     def html(self, path: Path) -> str:
-        return f'<video src="{path.name}" autoplay loop muted controls playsinline></video>'
+        """The clip and, where it shows several tasks, their names in its order."""
+        clip = f'<video src="{path.name}" autoplay loop muted controls playsinline></video>'
+        try:
+            tasks = read_recipe(path).get("words", {}).get("task")
+        except InputError:
+            return clip
+        named = f"<br>row by row: {escape(', '.join(tasks))}" if isinstance(tasks, list) else ""
+        return clip + named
 
 
 def _is_folder(path: Path) -> bool:

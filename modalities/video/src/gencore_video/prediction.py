@@ -19,11 +19,11 @@ _BATCH = 16
 
 
 class Maker:
-    """Generates the masked cells of clips, in batches, counting what it made."""
+    """Generates the masked cells of clips, in batches, counting what it `made` of the `total` that a caller set."""
 
-    def __init__(self, pipe: Pipeline, seed: int, total: int = 0,
-                 progress: Callable[[int, int], None] | None = None) -> None:  # fmt: skip
-        self.pipe, self.seed, self.total, self.progress, self.made = pipe, seed, total, progress, 0
+    def __init__(self, pipe: Pipeline, seed: int, progress: Callable[[int, int], None] | None = None) -> None:
+        self.pipe, self.seed, self.progress = pipe, seed, progress
+        self.made = self.total = 0
 
     def __call__(self, clips: Tensor, mask: Tensor) -> Tensor:
         """(B, C, T, H, W) of clips given where `mask` is False."""

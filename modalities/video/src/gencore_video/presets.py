@@ -68,7 +68,8 @@ def discs(data: Data, *, steps: int | None = None, batch: int | None = None, see
         pipeline=pipeline, steps=steps, batch=batch or 8, seed=seed,
         objective=KnownRegion(FlowMatching(process, times="logit_normal", weight="velocity", mean=_NOISY),
                               mask or video_tasks()),
-        optimizer="muon", lr=1.5e-3, warmup=max(1, round(_WARMUP * steps)), decay="cosine", weight_decay=0.01, betas=(0.9, 0.99),
+        optimizer="muon", lr=1.5e-3, warmup=max(1, round(_WARMUP * steps)), decay="cosine", weight_decay=0.01,
+        betas=(0.9, 0.99),
         ema=min(0.9999, 1 - 1 / max(1.0, _AVERAGED * steps)), clip=1.0, precision="bf16",
     )  # fmt: skip
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from gencore.data import Data
 from gencore.errors import InputError
+from gencore.noise import uniforms
 from gencore_video.clips.sources import File, find_clips
-from gencore_video.io.reading import Clip, read_clip, timeline
+from gencore_video.io.reading import Clip, Start, read_clip, timeline
 from gencore_video.pixels import resized, to_data
 from gencore_video.rate import read_rate, spell_rate
 
@@ -34,22 +35,26 @@ class ClipFiles(Data):
         rate: frames a second that all clips are brought to; None is that of the first one that has any.
         hop: None takes the first T frames of each file; N every N-th run of T frames, for which opening reads the
             times of all files.
+        draws: with `hop` None, how many runs of T frames a file stands for: its first one, and others that start where
+            the file's name and the number of the draw say.
         on_bad: a file that cannot be read is fatal (``"raise"``), or is recorded in `bad` and the next readable one
             stands in for it (``"skip"``).
     """
 
     def __init__(self, kind: str, files: Sequence[File], *, frames: int = FRAMES, size: Sequence[int] | None = None,
                  channels: int = 3, rate: str | float | Fraction | None = None, hop: int | None = None,
-                 on_bad: OnBad = "skip") -> None:  # fmt: skip
-        for name, value in (("frames", frames), ("hop", hop)):
+                 draws: int = 1, on_bad: OnBad = "skip") -> None:  # fmt: skip
+        for name, value in (("frames", frames), ("hop", hop), ("draws", draws)):
             if value is not None and value < 1:
                 raise InputError(name, value, "1 or more")
+        if hop is not None and draws > 1:
+            raise InputError("draws", f"{draws} with hop {hop}", "one of them")
         if channels not in (1, 3):
             raise InputError("channels", channels, "1 (grey) or 3 (RGB)")
         if on_bad not in ("skip", "raise"):
             raise InputError("on_bad", on_bad, "skip, raise")
         self.kind, self.files, self.frames, self.channels = kind, files, frames, channels
-        self.hop, self.on_bad = hop, on_bad
+        self.hop, self.draws, self.on_bad = hop, draws, on_bad
         self.bad: dict[str, str] = {}
         self._size = None if size is None else (int(size[0]), int(size[1]))
         self._rate = None if rate is None else read_rate(rate)
@@ -89,7 +94,7 @@ class ClipFiles(Data):
         return found
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._places) * self.draws
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Clip `index`, or the next one that can be read.
@@ -100,11 +105,11 @@ class ClipFiles(Data):
         """
         if not 0 <= index < len(self):
             raise IndexError(index)
-        for step in range(len(self)):
-            place = self._places[(index + step) % len(self)]
-            if (clip := self._read(*place)) is not None:
+        draw, first = divmod(index, len(self._places))
+        for file, start in self._places[first:] + self._places[:first]:
+            if (clip := self._read(file, _drawn(file, draw, self.frames) if draw else start)) is not None:
                 return {"data": clip}
-        raise InputError("data", f"{len(self)} clips, none readable", "readable clips", self.report())
+        raise InputError("data", f"{len(self._places)} clips, none readable", "readable clips", self.report())
 
     def verify(self) -> dict[str, str]:
         """Decode every clip once, leave out the damaged ones, and return {name: cause} of all of them.
@@ -114,7 +119,7 @@ class ClipFiles(Data):
         """
         good = [place for place in self._places if self._read(*place) is not None]
         if not good:
-            raise InputError("data", f"{len(self)} clips, none readable", "readable clips", self.report())
+            raise InputError("data", f"{len(self._places)} clips, none readable", "readable clips", self.report())
         self._places = good
         return dict(self.bad)
 
@@ -122,7 +127,8 @@ class ClipFiles(Data):
         """One line: what was found, and the shape of an item."""
         height, width = self.size
         shape = f"{self.frames} frames of {width}x{height} at {spell_rate(self.rate)} fps"
-        found = f"{self.kind}: {len(self)} clips of {len(self.files)} files, as {self.channels} x {shape}"
+        runs = f"{len(self._places)} clips" if self.draws == 1 else f"{self.draws} runs each"
+        found = f"{self.kind}: {runs} of {len(self.files)} files, as {self.channels} x {shape}"
         return found + (f"; left out {self.report()}" if self.bad else "")
 
     def report(self) -> str:
@@ -130,7 +136,7 @@ class ClipFiles(Data):
         first = ", ".join(f"{name} ({why})" for name, why in list(self.bad.items())[:3])
         return first + (f" and {len(self.bad) - 3} more" if len(self.bad) > 3 else "")
 
-    def _read(self, file: File, start: int) -> Tensor | None:
+    def _read(self, file: File, start: Start) -> Tensor | None:
         try:
             source = file.open()
             clip = read_clip(source, rate=self.rate, start=start, count=self.frames, name=file.name, field="data")
@@ -165,6 +171,12 @@ class ClipFiles(Data):
                 fault if isinstance(fault, InputError) else InputError("data", f"{file.name} ({fault})", "a whole file")
             )
         self.bad[file.name] = str(getattr(fault, "given", fault)).removeprefix(file.name).strip(" ():")
+
+
+def _drawn(file: File, draw: int, frames: int) -> Start:
+    """Where run number `draw` of `frames` frames starts in a file, once its length is known."""
+    share = uniforms(draw, ("run", file.name), 1)[0]
+    return lambda total: int(share * max(1, total - frames + 1))
 
 
 def open_clips(path: Path, *, held_out: bool = False, **options: Any) -> ClipFiles:

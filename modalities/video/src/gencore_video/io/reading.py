@@ -7,7 +7,7 @@ that is too short are told apart at once, and a window of a long file costs only
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -29,6 +29,8 @@ _KINDS = "a video (mp4, webm, mkv, gif, mov, avi ...), or a folder of pictures"
 _MICROSECONDS = 1_000_000
 
 Source = Path | BytesIO
+Start = int | Callable[[int], int]
+"""The first frame of a window, or what tells it from the number of frames there are."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def timeline(source: Source, name: str = "", field: str = "video") -> Timeline:
     return Timeline(tuple(stamps), tick, rate, by_order)
 
 
-def read_clip(source: Source, *, rate: str | float | Fraction | None = None, start: int = 0, count: int | None = None,
+def read_clip(source: Source, *, rate: str | float | Fraction | None = None, start: Start = 0, count: int | None = None,
               name: str = "", field: str = "video") -> Clip:  # fmt: skip
     """Frames `start` .. `start` + `count` - 1 of a clip.
 
@@ -118,7 +120,7 @@ def read_clip(source: Source, *, rate: str | float | Fraction | None = None, sta
             picture.
         rate: frames a second to take them at, by repeating and leaving out frames; None keeps all as they are, for
             which the file's rate must be constant.
-        start: from 0; below 0 counts from the end.
+        start: from 0, below 0 counted from the end, or a function of the number of frames.
         count: None takes all to the end.
         name: for messages, where `source` has none.
         field: what the user calls this file.
@@ -145,7 +147,8 @@ def read_clip(source: Source, *, rate: str | float | Fraction | None = None, sta
     return Clip(np.stack(_decoded(source, name, field, times, kept)), wanted or times.rate)
 
 
-def _window(total: int, start: int, count: int | None, name: str, field: str) -> slice:
+def _window(total: int, start: Start, count: int | None, name: str, field: str) -> slice:
+    start = start if isinstance(start, int) else start(total)
     first = start if start >= 0 else total + start
     last = total if count is None else first + count
     if not 0 <= first < last <= total:
