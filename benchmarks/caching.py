@@ -1,13 +1,18 @@
 """Caches on the trained default of every installed modality: work saved, time saved, and the error of the result.
 
 Each setting is compared with the uncached run of the same seeds, and with a run of fewer steps, which needs no cache.
+An interrupted run is taken up where it was.
 """
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 from caching_peer import against_diffusers
+from kept import Kept
+from machine import machine
 from pairs import interleave
 from torch import Tensor
 
@@ -15,9 +20,8 @@ import gencore
 from gencore import plugins
 from gencore.context import Interceptor
 from gencore.interceptors.flops import BlockFlops
-from gencore.models import packaged_default, read_config
 from gencore.pipeline import Pipeline
-from gencore.tuning.fidelity import UNITS, fidelity
+from gencore.tuning.fidelity import UNITS, fidelity, loss
 
 SETTINGS = [
     *(f"reuse:interval={k}" for k in (2, 3)),
@@ -30,56 +34,92 @@ SETTINGS = [
     "delta-dit:interval=2,residual=false",
     *(f"first-block:threshold={threshold}" for threshold in (0.05, 0.1, 0.2)),
 ]  # fmt: skip
+FEW = ["reuse:interval=2", "taylorseer:interval=2,order=1,warmup=2", "taylorseer:interval=3,order=1,warmup=4",
+       "delta-dit:interval=2,order=0", "first-block:threshold=0.1", "first-block:threshold=0.2"]  # fmt: skip
+"""Of tokens, whose samplers draw noise at every step, which no forecast foresees."""
+
 BUDGETS = (30, 35, 40)
 SAMPLES = 4
+UNFINISHED = Path(__file__).parent / "results" / "caching.unfinished.jsonl"
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    """Rows by modality and setting, the best of them at each error budget, and diffusers' own cache where it fits."""
-    rows: dict[str, Any] = {}
+    """Rows by modality and setting, the best of them at each error budget, and diffusers' own cache where it fits.
+
+    A modality without a trained default has the reason under ``skipped``.
+    """
+    rows, where = dict[str, Any](), machine()
+    pipes = dict[str, Pipeline]()
     for name in plugins.provided("modality"):
         try:
-            read_config(packaged_default(name))
-        except gencore.GencoreError:
-            continue
-        pipe = gencore.load(name)
+            pipes[name] = gencore.load(name, device="cpu")
+        except (gencore.GencoreError, ImportError) as fault:
+            rows[name] = {"skipped": str(fault)}
+            print(f"caching {name}: skipped, {fault}", flush=True)
+    # The load of the machine changes from run to run; what else is the same must be.
+    mark = {**{key: where[key] for key in where if key != "load"}, "samples": SAMPLES,
+            "weights": {name: pipe.hash() for name, pipe in pipes.items()}}  # fmt: skip
+    kept = Kept(None if quick else UNFINISHED, mark)
+    for name, pipe in pipes.items():
         if quick:
-            rows[name] = _modality(name, pipe, SETTINGS[:1], 2, steps=3)
-            continue
-        rows[name] = _modality(name, pipe, SETTINGS, 5)
-        if (peer := against_diffusers(pipe, 5)) is not None:
+            rows[name] = _modality(name, pipe, kept, SETTINGS[:1], pairs=2, steps=3)
+        else:
+            tokens = pipe.process.kind == "discrete"
+            rows[name] = _modality(name, pipe, kept, FEW if tokens else SETTINGS, pairs=3 if tokens else 5)
+        if (peer := against_diffusers(pipe, kept, quick=quick)) is not None:
             rows[f"{name} against diffusers"] = peer
+    kept.done()
     return rows
 
 
-def _modality(name: str, pipe: Pipeline, settings: list[str], pairs: int, steps: int | None = None) -> dict[str, Any]:
+def _modality(name: str, pipe: Pipeline, kept: Kept, settings: list[str], *, pairs: int, steps: int | None = None
+              ) -> dict[str, Any]:  # fmt: skip
     steps = steps or pipe.defaults.steps
-    exact, work = _made(pipe, steps), _work(pipe, steps)
+    flops = BlockFlops()
+    exact, unit = _made(pipe, steps, flops), ""
     rows: dict[str, Any] = {}
-    for text in [*settings, *(f"{k} steps" for k in (2 * steps // 3, steps // 2, steps // 3))]:
+    fewer = dict.fromkeys(f"{k} steps" for k in (2 * steps // 3, steps // 2, steps // 3))
+    for text in [*settings, *fewer]:
         count, caches = (int(text.split()[0]), []) if text.endswith("steps") else (steps, [text])
-        compared = interleave(lambda n=count, c=caches: _made(pipe, n, *c), lambda: _made(pipe, steps), pairs)
-        saved, near = 1 - _work(pipe, count, *caches) / work, fidelity(_made(pipe, count, *caches), exact)
-        rows[text] = {"saved": saved, "fidelity": near.mean, **compared.row()}
-        print(f"caching {name} {text}: {saved:.0%} of block FLOPs saved, {rows[text]['fidelity']:.1f} "
-              f"{UNITS[near.unit]}, time {compared}", flush=True)  # fmt: skip
-    best = {}
-    for budget in BUDGETS if exact.is_floating_point() else ():
-        fit = {text: row for text, row in rows.items() if row["fidelity"] >= budget}
-        for family in dict.fromkeys(text.partition(":")[0].split()[-1] for text in fit):
-            own = [text for text in fit if text.partition(":")[0].split()[-1] == family]
-            best[f"{budget} dB {family}"] = top = max(own, key=lambda text: fit[text]["saved"])
-            print(f"caching {name} best {family} at {budget} dB: {top}, {fit[top]['saved']:.0%} saved, "
-                  f"{fit[top]['ratio']['median']:.2f}x the time", flush=True)  # fmt: skip
-    unit = UNITS[fidelity(exact, exact).unit]
+
+        def make(count: int = count, caches: list[str] = caches) -> dict[str, Any]:
+            own = BlockFlops()
+            near = fidelity(_made(pipe, count, *caches, own), exact)
+            compared = interleave(lambda: _made(pipe, count, *caches), lambda: _made(pipe, steps), pairs, warm=0)
+            return {"flops": flops.total / own.total, "speed": 1 / compared.ratio.median, "fidelity": near.mean,
+                    "worst": near.worst, "error": loss(near.mean, near.unit), "unit": UNITS[near.unit],
+                    **compared.row()}  # fmt: skip
+
+        rows[text] = row = kept.row(f"{name} {text}", make)
+        unit = row["unit"]
+        print(f"caching {name} {text}: {row['flops']:.2f} times fewer block FLOPs, {row['speed']:.2f} times faster "
+              f"({1 / row['ratio']['high']:.2f}..{1 / row['ratio']['low']:.2f}), {row['fidelity']:.1f} {unit}, "
+              f"error {row['error']:.2%}", flush=True)  # fmt: skip
+    best = _best(name, rows) if exact.is_floating_point() else {}
     return {"steps": steps, "samples": SAMPLES, "unit": unit, "settings": rows, "best": best}
 
 
+def _best(name: str, rows: dict[str, Any]) -> dict[str, str]:
+    """By budget and kind of cache, the setting with the fewest FLOPs whose mean fidelity is within it."""
+    best: dict[str, str] = {}
+    for budget in BUDGETS:
+        fit = [text for text, row in rows.items() if row["fidelity"] >= budget]
+        for kind in dict.fromkeys(map(_kind, fit)):
+            top = max((text for text in fit if _kind(text) == kind), key=lambda text: rows[text]["flops"])
+            best[f"{budget} dB {kind}"] = top
+            print(f"caching {name} best {kind} at {budget} dB: {top}, {rows[top]['flops']:.2f} times fewer block "
+                  f"FLOPs, {rows[top]['speed']:.2f} times faster", flush=True)  # fmt: skip
+    return best
+
+
+def _kind(text: str) -> str:
+    """``taylorseer`` of its settings, ``steps`` of ``12 steps``."""
+    return text.partition(":")[0].split()[-1]
+
+
 def _made(pipe: Pipeline, steps: int, *caches: str | Interceptor) -> Tensor:
-    return pipe.generate(n=SAMPLES, seed=0, steps=steps, interceptors=list(caches)).tensor
-
-
-def _work(pipe: Pipeline, steps: int, *caches: str) -> int:
-    flops = BlockFlops()
-    _made(pipe, steps, *caches, flops)
-    return flops.total
+    words = pipe.modality.example(pipe, SAMPLES)
+    # What a cache assumes of a sampler is measured here, so its warnings say nothing new.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return pipe.generate(**words, seed=0, steps=steps, interceptors=list(caches)).tensor

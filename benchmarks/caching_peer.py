@@ -1,73 +1,54 @@
-"""diffusers' TaylorSeer hook around its own DiT with the weights of a default, in the same sampler."""
+"""diffusers' TaylorSeer hook around its own DiT with the weights of a default, in the same sampler.
+
+Every setting is a point of error and speed-up; curves through each side's points are compared at equal error.
+"""
 
 from __future__ import annotations
 
-import math
+import statistics
+import warnings
+from collections.abc import Callable
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
-from pairs import interleave
+from caching_equal import LEVELS, equal_error
+from caching_theirs import Theirs
+from kept import Kept
+from pairs import rounds
 from peer import error, require_equal
 from torch import Tensor
 
-from gencore.backbone import Backbone, Output
+from gencore.backbone import Backbone
 from gencore.backbones.dit import DiT
 from gencore.condition import Condition, Conditions
 from gencore.context import Context
 from gencore.pipeline import Pipeline
+from gencore.tuning.audit import audit
+from gencore.tuning.fidelity import fidelity
 
-SITES = [r"transformer_blocks\.\d+\.(attn1|ff)"]
-"""What the published code caches.  The hook's own patterns fit no module of a DiT: they end in "attn"."""
+SETTINGS = [(2, 0, 3), (2, 1, 3), (2, 1, 6), (2, 2, 4), (3, 0, 3), (3, 1, 3), (3, 1, 6), (3, 2, 4), (4, 1, 3),
+            (5, 1, 3), (6, 1, 4)]  # fmt: skip
+"""Interval, order, warm-up, which both sides run."""
 
-SETTINGS = [(3, 1, 3), (5, 1, 3), (3, 2, 3), (2, 1, 4)]
-"""Interval, order, warm-up."""
+OWN = ["taylorseer:interval=2,order=1,warmup=2", "taylorseer:interval=3,order=1,warmup=4",
+       "taylorseer:interval=3,order=2,warmup=4,basis=newton", "taylorseer:interval=4,order=1,warmup=4",
+       "taylorseer:interval=3,order=1,warmup=4,lite=true", "first-block:threshold=0.1",
+       "first-block:threshold=0.2"]  # fmt: skip
+"""Further caches of this project, besides those `audit` finds on other samples."""
 
-
-class Theirs(Backbone):
-    """diffusers' network as a backbone; `enable` attaches its hook, `fresh` forgets the last run."""
-
-    def __init__(self, ours: DiT, side: int) -> None:
-        from diffusers.models.transformers.dit_transformer_2d import DiTTransformer2DModel
-
-        super().__init__()
-        c = ours.config()
-        self.prediction, self.ports, self.time_axes = ours.prediction, ours.ports, ()
-        self.net: Any = DiTTransformer2DModel(
-            num_attention_heads=c["heads"], attention_head_dim=c["width"] // c["heads"], in_channels=c["channels"],
-            out_channels=c["channels"] * ours.prediction.channels, num_layers=c["depth"], sample_size=side,
-            patch_size=c["patch"][0], num_embeds_ada_norm=c["ports"]["label"]["classes"], norm_eps=1e-6,
-        ).eval()  # fmt: skip
-        self.net.load_state_dict(_renamed(ours.state_dict(), c["depth"], c["patch"]), strict=False)
-        for block in self.net.transformer_blocks:
-            # Theirs spaces time frequencies by 1/127, the official code and this network by 1/128.
-            block.norm1.emb.time_proj.downscale_freq_shift = c["freq_shift"]
-
-    def forward(self, x_t: Tensor, t: Tensor, cond: Conditions, ctx: Context) -> Output:
-        return Output(self.net(x_t, timestep=t, class_labels=cond["label"].value).sample)
-
-    def config(self) -> dict[str, Any]:
-        return {}
-
-    def enable(self, interval: int, order: int, warmup: int) -> None:
-        from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig, apply_taylorseer_cache
-
-        apply_taylorseer_cache(self.net, TaylorSeerCacheConfig(
-            cache_interval=interval, disable_cache_before_step=warmup, max_order=order,
-            taylor_factors_dtype=torch.float32, cache_identifiers=SITES))  # fmt: skip
-
-    def fresh(self) -> None:
-        from diffusers.hooks.hooks import CacheContext, HookRegistry, _set_cache_context
-
-        HookRegistry.check_if_exists_or_initialize(self.net).reset_stateful_hooks()
-        # Both guidance branches share a batch, whose state serves them together.
-        _set_cache_context(self.net, CacheContext("both"))
+LABELS = [1, 3, 5, 8]
+ROUNDS = 5
 
 
-def against_diffusers(pipe: Pipeline, pairs: int) -> dict[str, Any] | None:
-    """Each setting's time here as a share of its time there, each side's share of its uncached time, and both errors.
+def against_diffusers(pipe: Pipeline, kept: Kept, *, quick: bool = False) -> dict[str, Any] | None:
+    """Points of both sides, and their speed-ups at equal error; None where diffusers has no such network or hook.
 
-    None where diffusers has no such network or no such hook.
+    The quick run is of one setting and five steps, timed twice.
+
+    Speed-ups are of the side's own uncached run, and under ``common`` of diffusers' uncached run, in each round by
+    themselves.  ``same`` compares equal settings, ``all`` everything this project has.
 
     Raises:
         Unequal: the two networks do not compute the same.
@@ -80,36 +61,75 @@ def against_diffusers(pipe: Pipeline, pairs: int) -> dict[str, Any] | None:
     except ImportError:
         return None
     side = pipe.tokenizer.spec().sizes[-1]
-    plain, rows = Theirs(ours, side), {}
+    plain = Theirs(ours, side)
     x, t = torch.randn(2, *pipe.tokenizer.spec().sizes, generator=torch.Generator().manual_seed(0)), torch.rand(2) * 999
     with torch.no_grad():
         label: Conditions = {"label": Condition(torch.tensor([1, 3]))}
         require_equal(ours(x, t, label, Context()).pred, plain(x, t, label, Context()).pred, "the two networks")
-    exact = _run(pipe)
-    for interval, order, warmup in SETTINGS:
+    steps, count = (5, 2) if quick else (pipe.defaults.steps, ROUNDS)
+    exact = _run(pipe, steps)
+    points: dict[str, Any] = {}
+    for interval, order, warmup in SETTINGS[:1] if quick else SETTINGS:
         hooked = Theirs(ours, side)
         hooked.enable(interval, order, warmup)
         text = f"taylorseer:interval={interval},order={order},warmup={warmup},schedule=diffusers"
-        peer, bare = _with(pipe, hooked), _with(pipe, plain)
+        points[text] = kept.row(
+            f"diffusers {text}", lambda h=hooked, s=text: _point(pipe, exact, plain, steps, count, s, h)
+        )
+        _say(text, points[text])
+    found = [] if quick else [*OWN, *kept.row("diffusers audit", lambda: {"texts": _audited(pipe)})["texts"]]
+    for text in found:
+        points[text] = kept.row(f"diffusers {text}", partial(_point, pipe, exact, plain, steps, count, text))
+        _say(text, points[text])
+    return {"points": points, "equal": equal_error(points)}
 
-        def cached(text: str = text) -> Tensor:
-            return _run(pipe, text)
 
-        def theirs(peer: Pipeline = peer, hooked: Theirs = hooked) -> Tensor:
+def _audited(pipe: Pipeline) -> list[str]:
+    """The front of an audit on samples of other seeds and labels than the compared ones."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        done = audit(
+            pipe,
+            seed=100,
+            label=[0, 2, 4, 6],
+            search=["taylorseer:order=1", "taylorseer:order=2,basis=newton"],
+            caches=[],
+        )
+    return [point.text for point in done.front if min(LEVELS) - 5 < point.fidelity.mean < max(LEVELS) + 5]
+
+
+def _point(pipe: Pipeline, exact: Tensor, plain: Theirs, steps: int, count: int, text: str,
+           hooked: Theirs | None = None) -> dict[str, Any]:  # fmt: skip
+    """Errors in dB, and seconds of the cached and uncached runs of both sides in every round."""
+    bare = _with(pipe, plain)
+    runs: dict[str, Callable[[], Tensor]] = {
+        "ours": lambda: _run(pipe, steps, text),
+        "ours_uncached": lambda: _run(pipe, steps),
+        "theirs_uncached": lambda: _run(bare, steps),
+    }
+    made = runs["ours"]()
+    row: dict[str, Any] = {"psnr": fidelity(made, exact).mean}
+    if hooked is not None:
+        peer = _with(pipe, hooked)
+
+        def theirs() -> Tensor:
             hooked.fresh()
-            return _run(peer)
+            return _run(peer, steps)
 
-        rows[text] = {
-            "psnr": _psnr(cached(), exact), "peer_psnr": _psnr(theirs(), exact), "apart": error(cached(), theirs()),
-            "time": interleave(cached, theirs, pairs).row(),
-            "own": interleave(cached, lambda: _run(pipe), pairs).row(),
-            "peer_own": interleave(theirs, lambda bare=bare: _run(bare), pairs).row(),
-        }  # fmt: skip
-        row = rows[text]
-        print(f"caching against diffusers {text}: {row['psnr']:.1f} and {row['peer_psnr']:.1f} dB, "
-              f"{row['time']['ratio']['median']:.2f}x its time; {row['own']['ratio']['median']:.2f}x and "
-              f"{row['peer_own']['ratio']['median']:.2f}x of uncached", flush=True)  # fmt: skip
-    return rows
+        runs["theirs"], other = theirs, theirs()
+        row |= {"peer_psnr": fidelity(other, exact).mean, "apart": error(made, other)}
+    # All of them have run before, and a median of rounds forgets a slow first one.
+    seconds = zip(*rounds(list(runs.values()), count, warm=0), strict=True)
+    return {**row, "seconds": {name: list(values) for name, values in zip(runs, seconds, strict=True)}}
+
+
+def _say(text: str, row: dict[str, Any]) -> None:
+    seconds = {name: statistics.median(values) for name, values in row["seconds"].items()}
+    said = f"{row['psnr']:.1f} dB, {seconds['ours_uncached'] / seconds['ours']:.2f} times faster than uncached"
+    if "theirs" in seconds:
+        said += (f"; theirs {row['peer_psnr']:.1f} dB, {seconds['theirs_uncached'] / seconds['theirs']:.2f} times; "
+                 f"{seconds['ours'] / seconds['theirs']:.2f}x its time")  # fmt: skip
+    print(f"caching against diffusers {text}: {said}", flush=True)
 
 
 def _with(pipe: Pipeline, net: Backbone) -> Pipeline:
@@ -118,32 +138,5 @@ def _with(pipe: Pipeline, net: Backbone) -> Pipeline:
     return other
 
 
-def _run(pipe: Pipeline, *caches: str) -> Tensor:
-    return pipe.generate(n=4, label=[1, 3, 5, 8], seed=0, interceptors=list(caches)).tensor
-
-
-def _psnr(got: Tensor, exact: Tensor) -> float:
-    mean = (got - exact).double().square().mean().item()
-    return 10 * math.log10((exact.max() - exact.min()).item() ** 2 / mean) if mean else math.inf
-
-
-def _renamed(state: dict[str, Tensor], depth: int, patch: list[int]) -> dict[str, Tensor]:
-    """Our tensors under diffusers' names; what no block of ours holds is copied into each of its blocks."""
-    out: dict[str, Tensor] = {}
-    for part in ("weight", "bias"):
-        out[f"pos_embed.proj.{part}"] = state[f"patch_embed.{part}"]
-        out[f"proj_out_1.{part}"], out[f"proj_out_2.{part}"] = state[f"final_modulation.{part}"], state[f"final.{part}"]
-        for i in range(depth):
-            block, to = f"blocks.{i}.", f"transformer_blocks.{i}."
-            q, k, v = state[f"{block}attn.qkv.{part}"].chunk(3)
-            out |= {f"{to}attn1.to_{name}.{part}": value for name, value in (("q", q), ("k", k), ("v", v))}
-            out[f"{to}attn1.to_out.0.{part}"] = state[f"{block}attn.proj.{part}"]
-            out[f"{to}ff.net.0.proj.{part}"] = state[f"{block}mlp.fc1.{part}"]
-            out[f"{to}ff.net.2.{part}"] = state[f"{block}mlp.fc2.{part}"]
-            out[f"{to}norm1.linear.{part}"] = state[f"{block}modulation.{part}"]
-            for j in (1, 2):
-                source = state[f"time_embed.mlp.{2 * (j - 1)}.{part}"]
-                out[f"{to}norm1.emb.timestep_embedder.linear_{j}.{part}"] = source
-            out[f"{to}norm1.emb.class_embedder.embedding_table.weight"] = state["conditioners.label.table.weight"]
-    out["pos_embed.proj.weight"] = out["pos_embed.proj.weight"].unflatten(1, (-1, *patch))
-    return out
+def _run(pipe: Pipeline, steps: int, *caches: str) -> Tensor:
+    return pipe.generate(n=4, label=LABELS, seed=0, steps=steps, interceptors=list(caches)).tensor

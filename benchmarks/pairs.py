@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 
@@ -61,14 +62,18 @@ def interleave(a: Callable[[], object], b: Callable[[], object], pairs: int = 7,
         pairs: timed pairs, two or more.
         clock: seconds.
     """
-    for _ in range(warm):
-        a()
-        b()
-    times = []
-    for _ in range(pairs):
-        start = clock()
-        a()
-        middle = clock()
-        b()
-        times.append((middle - start, clock() - middle))
-    return Comparison.of(times)
+    return Comparison.of([(ours, theirs) for ours, theirs in rounds([a, b], pairs, warm=warm, clock=clock)])
+
+
+def rounds(runs: Sequence[Callable[[], object]], count: int, *, warm: int = 1,
+           clock: Callable[[], float] = time.perf_counter) -> list[tuple[float, ...]]:  # fmt: skip
+    """Seconds of each of `runs`, in turn, in `count` rounds that follow `warm` untimed ones."""
+    timed = []
+    for k in range(warm + count):
+        marks = [clock()]
+        for run in runs:
+            run()
+            marks.append(clock())
+        if k >= warm:
+            timed.append(tuple(after - before for before, after in pairwise(marks)))
+    return timed

@@ -21,6 +21,9 @@ BENCHMARKS = {
     "cold": "gencore generate from a cold process",
     "compiled": "compiled, bfloat16 and int8 forwards",
     "caching": "caches on every trained default: work and time saved, and the error; diffusers' TaylorSeer",
+    "video": "a forward of the video transformer here and in plain PyTorch; memory over the number of frames",
+    "inversion": "round trips of DDIM, RF-Solver and BDIA at equal calls, in closed form and on every trained default",
+    "robot": "control by chunks of actions, and a loop that predicts at every tick; cold start of a chunk",
     "text": "text sampled with and without calls for unchanged tokens; energy correction at equal quality",
 }
 RESULTS = Path(__file__).parent / "results"

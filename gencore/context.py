@@ -25,11 +25,29 @@ Run = Callable[[Hidden, int, int], Hidden]
 
 
 class StepInfo(NamedTuple):
-    """Step `i` of `n` (0 when a solver chooses its own steps), and the solver's stage within the step."""
+    """Where a network call stands in its run.
+
+    Args:
+        i: step within the trajectory, counted from 0.
+        n: steps of the trajectory; 0 when a solver chooses its own.
+        stage: of the solver, within the step.
+        trajectory: which of the run's walks from noise to data this is: windows and blocks have one each
+            (`gencore.sampler.State.trajectories`).  What is remembered of one says nothing about the next.
+    """
 
     i: int = 0
     n: int = 0
     stage: str = ""
+    trajectory: int = 0
+
+    @property
+    def index(self) -> int:
+        """The step counted over the whole run.
+
+        >>> StepInfo(2, 10, trajectory=3).index
+        32
+        """
+        return self.trajectory * self.n + self.i
 
 
 class Interceptor:

@@ -40,6 +40,7 @@ class Denoiser:
         attention: name of the attention back end.
         noise: what transforms draw from; needed where there are any.
         dtype: the network's, where states may be kept in a finer one.
+        store: the interceptors' state, where denoisers of one run share it; by default a new one.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Denoiser:
         attention: str = "",
         noise: Noise | None = None,
         dtype: torch.dtype | None = None,
+        store: dict[tuple[str, ...], Any] | None = None,
     ) -> None:
         self.net, self.process, self.conditions, self.guidance = net, process, conditions, guidance
         if transforms and noise is None:
@@ -63,7 +65,7 @@ class Denoiser:
         self.transforms, self.request, self.attention, self.noise = tuple(transforms), request, attention, noise
         self.interceptor = None if not interceptors else (
             interceptors[0] if len(interceptors) == 1 else Chain(interceptors))  # fmt: skip
-        self.store: dict[tuple[str, ...], Any] = {}
+        self.store = {} if store is None else store
         self.calls = 0
         self._memo: tuple[Tensor, Tensor, dict[str, Tensor]] | None = None
 
@@ -123,7 +125,7 @@ class Denoiser:
             raw = guided if rest is None else torch.cat([guided, rest], dim=1)
         # NaN and infinity both survive a maximum, which is one pass where isfinite takes four.
         if not math.isfinite(raw.detach().abs().max()):
-            raise NotFinite(f"network output: not finite at step {info.i} {info.stage}".rstrip()
+            raise NotFinite(f"network output: not finite at step {info.index} {info.stage}".rstrip()
                             + "; check the weights, or use --dtype float32")  # fmt: skip
         state, times = x if x_t is None else x_t, t if t_x is None else t_x
         prediction = self.net.prediction.read(raw, state, self.process, times)

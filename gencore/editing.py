@@ -35,6 +35,8 @@ def edit(
 
     Args:
         source: what the modality calls known data.
+        before, after: words; `after` may give known cells, say a frame that was changed by hand.  Where `before` has
+            words of the modality that give cells, they are cells of `source`.
         steps, guidance: of the edit; the inversion is unguided.
         sampler: one that inverts.
         inject: first steps that take their attention values from the inversion (`gencore.interceptors.rf_edit`);
@@ -47,12 +49,13 @@ def edit(
     """
     shared = RFEdit(inject, blocks)
     options: dict[str, Any] = {"sampler": sampler}
+    own: dict[str, Any] = {"known": source} if set(before) & set(pipe.modality.words) else {}
     start = pipe.invert(source, strength=strength, steps=steps, guidance=1.0, interceptors=[shared.recording],
-                        **options, **before)  # fmt: skip
+                        **options, **own, **before)  # fmt: skip
     if inject > len(start.times) - 1:
         raise InputError("inject", inject, f"at most the {len(start.times) - 1} steps of the run")
     out = pipe.generate(start=start, guidance=guidance, interceptors=[shared.replaying], seed=0, callback=callback,
-                        **options, **after)  # fmt: skip
+                        **{"n": start.count, **options, **after})  # fmt: skip
     said = {"source": file_name(source), "hash": start.recipe["source"], "before": start.recipe["words"],
             "inject": inject, "blocks": blocks, "strength": strength}  # fmt: skip
     recipe = {**out.recipe, "steps": start.recipe["steps"], "start": None, "interceptors": [], "edit": said}

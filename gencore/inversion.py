@@ -2,6 +2,9 @@
 
 The walk runs in float64 whatever the network's dtype, so that an exactly invertible sampler (`gencore.samplers.bdia`)
 loses nothing to its own additions.
+
+An x0 prediction tells no noise where there is none: (x - alpha x0) / sigma divides the network's error by 0.  There the
+data stands for the state at the first time above 0, which its first step leaves as it is, and no solver goes below it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from torch import Tensor
 
 from gencore import components
 from gencore.errors import CheckpointError, InputError
-from gencore.sampler import Sampler, State
+from gencore.noise import Noise
+from gencore.sampler import Sampler, State, Steps
+from gencore.schedules import default_times
 from gencore.weights.files import read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -95,6 +100,41 @@ class Inverted:
             return cls(tensors["x"], facts["i"], tensors["times"], memory, sampler, facts["recipe"])
         except (KeyError, ValueError) as fault:
             raise CheckpointError("start", f"{path} ({fault})", "a file `gencore invert` wrote") from None
+
+
+@dataclass(frozen=True)
+class FromData(Sampler):
+    """`inner`, for networks that predict x0: at time 0 it asks about the next time.
+
+    Args:
+        inner: a sampler that inverts.
+    """
+
+    inner: Sampler
+
+    def step(self, state: State, noise: Noise) -> Steps:
+        walk = self.inner.step(state, noise)
+        above, sent = state.time(state.i + 1), None
+        while True:
+            try:
+                query = walk.send(sent)
+            except StopIteration as stop:
+                return stop.value
+            sent = yield query._replace(t=torch.where(query.t <= 0, above, query.t))
+
+    def config(self) -> dict[str, Any]:
+        return {"inner": components.describe("sampler", self.inner)}
+
+
+def walked(sampler: Sampler, times: Tensor, process: Any, kind: str, *, exact: bool) -> tuple[Sampler, Tensor]:
+    """The sampler and falling times with which a network that predicts `kind` is inverted.
+
+    Args:
+        exact: the times are the user's, and stay.
+    """
+    if kind != "x0":
+        return sampler, times
+    return FromData(sampler), times if exact else default_times(process, "x0", len(times) - 1)
 
 
 def rising(times: Tensor, strength: float = 1.0) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,8 +45,9 @@ class Known:
         if self.mask.dtype != torch.bool:
             raise InputError("mask", str(self.mask.dtype), "bool, True = generate")
         try:
-            fits = torch.broadcast_shapes(self.mask.shape, self.value.shape) == self.value.shape
-        except RuntimeError:
+            # torch's function of this name imports sympy, a third of a second before the first step.
+            fits = np.broadcast_shapes(self.mask.shape, self.value.shape) == self.value.shape
+        except ValueError:
             fits = False
         if not fits:
             raise InputError(

@@ -50,16 +50,25 @@ class Modality(ABC):
         alias: what `Generated` calls its samples (``out.images``).
         suffix: of the file `save` writes when no name is given.
         words: what `asked` reads, besides the words of a pipeline's conditioner.
-        metrics: groups of figures that `evaluate` takes as ``metric``; empty where it always gives all.
-        enough: samples an evaluation makes when no number is said.
+        metrics: groups of figures that `evaluate` takes as ``metric``, each with its `n` when no number is said; empty
+            where it always gives all.
+        enough: that `n` where no group is named.
     """
 
     name: str
     alias: str
     suffix: str
     words: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ()
+    metrics: Mapping[str, int] = {}
     enough: int = 1000
+
+    def opened(self, words: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`words` with files among them read, so that the recipe holds what was said and needs no file.
+
+        Raises:
+            InputError: a file that cannot be read; the word is named.
+        """
+        return words
 
     def asked(self, words: Mapping[str, Any], options: Mapping[str, Any], pipe: Pipeline) -> Mapping[str, Any]:
         """What the modality's own `words` stand for (``task="predict"``, ``prompt="In the"``), in the core's terms.

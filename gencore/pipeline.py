@@ -19,7 +19,7 @@ from gencore.conditioner import Conditioner
 from gencore.denoiser import Denoiser
 from gencore.errors import InputError, unknown
 from gencore.generated import Generated, Progress
-from gencore.inversion import Inverted, rising
+from gencore.inversion import Inverted, rising, walked
 from gencore.known import KnownMode
 from gencore.media.files import atomic_write
 from gencore.modality import Modality
@@ -128,7 +128,7 @@ class Pipeline:
             times: exact falling times instead of a number of steps.
             start: an `Inverted`, or its file, to sample from instead of noise; it brings its times.
             interceptors: caches and recorders attached to this run, as objects, ``"name:key=value"``, a
-                `gencore.plan.Plan` or its .json file.
+                `gencore.tuning.cache_plan.CachePlan` or its .json file.
             transforms: of predictions, between the network and the sampler.
             attention: name of an attention back end.
             any other keyword: a word of this pipeline's conditioner (``label=3``) or of its modality.
@@ -147,8 +147,8 @@ class Pipeline:
             source: what the modality calls known data: a file, a tensor, or what users hold.
             strength: share of the steps to walk, from the clean end; less keeps more of the data when edited.
             callback: called with every finished step.
-            options: steps, times, sampler (bdia unless said), guidance (1 unless said), interceptors and words, as for
-                `stream`.
+            options: steps, times, sampler (bdia unless said), guidance (1 unless said), interceptors, words and known
+                cells, which are not walked, as for `stream`.
 
         Raises:
             InputError: a sampler that cannot walk backwards, or as `stream`.
@@ -158,14 +158,19 @@ class Pipeline:
         if not asked.sampler.inverts:
             raise InputError("sampler", type(asked.sampler).__name__,
                              "one that inverts: bdia, rf-solver, ddim, euler, heun")  # fmt: skip
-        if asked.known is not None or asked.start is not None:
-            raise InputError("known" if asked.known else "start", "given with an inversion", "neither of them")
+        if asked.start is not None or asked.rollout is not None:
+            raise InputError("start" if asked.start else "roll-out", "one with an inversion", "neither of them")
+        if asked.known is not None and asked.known.mode == "replace_state":
+            raise InputError("known mode", "replace_state with an inversion", "compose_input or per_token_time",
+                             "its given cells have a noise of their own, which no walk leads to")  # fmt: skip
         with torch.no_grad():
             x = self.tokenizer.encode(data.to(self.device, self.dtype)).value.double()
-        state = asked.sampler.init(x, rising(asked.times, strength), self.process)
+        kind, exact = self.backbone.prediction.kind, options.get("times") is not None
+        sampler, times = walked(asked.sampler, asked.times, self.process, kind, exact=exact)
+        state = asked.sampler.init(x, rising(times, strength), self.process)
         noise = Keyed(asked.seeds, device=self.device)
         denoise = self._denoiser(asked, noise)
-        for step in stream(denoise, asked.sampler, asked.spec, asked.times, noise, state=state):
+        for step in stream(denoise, sampler, asked.spec, times, noise, known=asked.known, state=state):
             state = step.state
             if callback is not None:
                 callback(step)
@@ -174,18 +179,19 @@ class Pipeline:
         return Inverted(turned.x.cpu(), turned.i, turned.times, tuple(m.cpu() for m in turned.memory), asked.sampler,
                         recipe)  # fmt: skip
 
-    def _denoiser(self, asked: Request, noise: Noise) -> Denoiser:
+    def _denoiser(self, asked: Request, noise: Noise, store: dict[tuple[str, ...], Any] | None = None) -> Denoiser:
         conditions = {name: _moved(c, self.device) for name, c in asked.conditions.items()}
         return Denoiser(self.backbone, self.process, conditions, guidance=asked.guidance, noise=noise,
                         transforms=asked.transforms, interceptors=asked.interceptors, attention=asked.attention,
-                        dtype=self.dtype)  # fmt: skip
+                        dtype=self.dtype, store=store)  # fmt: skip
 
     def _run(self, asked: Request) -> Iterator[Progress]:
         started = time.perf_counter()
         noise, denoisers = Keyed(asked.seeds, device=self.device), list[Denoiser]()
+        store: dict[tuple[str, ...], Any] = {}
 
         def denoiser(source: Noise) -> Denoiser:
-            denoisers.append(self._denoiser(asked, source))
+            denoisers.append(self._denoiser(asked, source, store))
             return denoisers[-1]
 
         run = (asked.sampler, asked.spec, asked.times, noise)
@@ -203,9 +209,8 @@ class Pipeline:
             recipe = {**asked.recipe, "result": content_hash(data)}
             caches = tuple(
                 {"type": type(part).__name__, **told}
-                for denoise in denoisers
                 for part in asked.interceptors
-                if (told := part.report(denoise.store, asked.sampler))
+                if (told := part.report(store, asked.sampler))
             )
             out = Generated(data, self.modality.samples(data, self), asked.seeds, recipe, timing, self, caches)
             yield Progress(step.index, step.total or step.index, step, out, self._show)

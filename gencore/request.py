@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,12 +23,12 @@ from gencore.guidance import ClassifierFree, Guidance
 from gencore.inversion import Inverted
 from gencore.known import Known, KnownMode
 from gencore.noise import seeds_for
-from gencore.plan import Plan
 from gencore.recipe import content_hash
 from gencore.rollout import Rollout
 from gencore.sampler import Sampler
 from gencore.settings import parse
 from gencore.spec import LatentSpec
+from gencore.tuning.cache_plan import CachePlan
 
 if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
@@ -77,7 +78,7 @@ def request(pipe: Pipeline, **said: Any) -> Request:
     Raises:
         InputError: an unknown word, or a value out of range.
     """
-    words = {name: value for name, value in said.items() if name not in OPTIONS}
+    words = pipe.modality.opened({name: value for name, value in said.items() if name not in OPTIONS})
     options = {name: value for name, value in said.items() if name in OPTIONS and value is not None}
     for word in words:
         if word not in (accepted := [*pipe.conditioner.words, *pipe.modality.words]):
@@ -104,7 +105,7 @@ def _request(
     times: Tensor | None = None,
     start: str | Path | Inverted | None = None,
     rollout: Rollout | None = None,
-    interceptors: Sequence[str | Plan | Interceptor] = (),
+    interceptors: Sequence[str | CachePlan | Interceptor] = (),
     transforms: Sequence[Transform] = (),
     attention: str = "",
 ) -> Request:
@@ -117,8 +118,10 @@ def _request(
         n = len(seed)
     begin = start if isinstance(start, Inverted) or start is None else Inverted.load(start)
     if begin is not None:
-        if given := [name for name in ("steps", "times", "known") if said.get(name) is not None]:
-            raise InputError(given[0], "given with start", "none: start brings its own times and cells")
+        if given := [name for name, v in {"steps": steps, "times": times}.items() if v is not None]:
+            raise InputError(given[0], "given with start", "none: start brings its own times")
+        if rollout is not None:
+            raise InputError("start", "one with a roll-out", "one window, which is what was inverted")
         n, times = n or begin.count, begin.times
         sampler = begin.sampler if sampler is None else sampler
     count, conditions = pipe.conditioner({k: v for k, v in words.items() if k in pipe.conditioner.words}, n)
@@ -155,10 +158,10 @@ def _request(
                    tuple(map(attach, interceptors)), tuple(transforms), attention, recipe)  # fmt: skip
 
 
-def _interceptor(part: str | Plan | Interceptor, recipe: Mapping[str, Any], steps: int) -> Interceptor:
+def _interceptor(part: str | CachePlan | Interceptor, recipe: Mapping[str, Any], steps: int) -> Interceptor:
     if isinstance(part, str) and part.endswith(".json"):
-        part = Plan.load(part)
-    if isinstance(part, Plan):
+        part = CachePlan.load(part)
+    if isinstance(part, CachePlan):
         return part.attached(recipe, steps)
     return components.build("interceptor", parse(part, "interceptor")) if isinstance(part, str) else part
 
@@ -223,9 +226,18 @@ def file_name(source: Any) -> str:
     return Path(source).name if isinstance(source, str | Path) else ""
 
 
+_LISTED = 1 << 16
+
+
 def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.tolist()
+    """`value` as a recipe holds it: a file by its name, many numbers by their hash."""
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        array = torch.as_tensor(value)
+        if array.numel() <= _LISTED:
+            return array.tolist()
+        return {"hash": content_hash(array), "shape": list(array.shape)}
+    if isinstance(value, Path):
+        return value.name
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, Mapping):

@@ -67,7 +67,7 @@ def rollout(
     """Sample one window after the other; the last step's state holds all of it.
 
     Args:
-        denoiser: makes the denoiser of a window, whose caches must not outlive it.
+        denoiser: makes the denoiser of a window from its noise; all of them may share a store.
         spec: of one window.
         known: given cells of the first window; their mode is that of all windows.
         sampler, times, noise, dtype: as of `gencore.run.stream`.
@@ -79,7 +79,7 @@ def rollout(
     starts, whole = plan.starts(window), torch.empty(0)
     for k, start in enumerate(starts):
         source = noise if start == 0 else _From(noise, plan.axis, start)
-        for step in stream(denoiser(source), sampler, spec, times, source, known=known, dtype=dtype):
+        for step in stream(denoiser(source), sampler, spec, times, source, known=known, dtype=dtype, trajectory=k):
             index, total = k * step.total + step.index, len(starts) * step.total
             if not step.done:
                 yield Step(index, total, step.state, False)

@@ -69,6 +69,7 @@ def stream(
     known: Known | None = None,
     state: State | None = None,
     dtype: torch.dtype = torch.float32,
+    trajectory: int = 0,
 ) -> Iterator[Step]:
     """Sample, one step at a time; leaving the loop frees everything.
 
@@ -80,6 +81,7 @@ def stream(
         known: given cells; they come back bit for bit.
         state: continue from this one instead of from noise.
         dtype: of the state, where it is continuous.
+        trajectory: of a longer run that this one is, see `gencore.context.StepInfo`.
     """
     process = denoise.process
     if state is None:
@@ -90,10 +92,13 @@ def stream(
         if known is not None:
             now = known.state(now, noise)
 
-        def ask(query: Query, i: int = now.i, n: int = now.steps) -> Any:
-            shown = query if known is None else known.query(query, spec)
+        n = now.steps // now.trajectories
+        k, i = divmod(now.i, n) if n else (0, now.i)
+
+        def ask(query: Query, i: int = i, n: int = n, k: int = trajectory * now.trajectories + k) -> Any:
+            shown, info = query if known is None else known.query(query, spec), StepInfo(i, n, query.stage, k)
             with nullcontext() if query.grad else torch.no_grad():
-                return denoise(shown.x, shown.t, StepInfo(i, n, query.stage), x_t=query.x, t_x=query.t)
+                return denoise(shown.x, shown.t, info, x_t=query.x, t_x=query.t)
 
         now = answer(sampler.step(now, noise), ask)
         if now.done and known is not None:

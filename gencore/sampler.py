@@ -59,6 +59,8 @@ class State:
         process: of the run, one of the sampler's kind.
         memory: what a multistep method remembers.
         last: the latest prediction, for previews.
+        trajectories: walks from noise to data, of equally many steps, that the run takes one after the other, such as
+            those of windows that slide.
     """
 
     x: Tensor
@@ -67,6 +69,7 @@ class State:
     process: Any
     memory: tuple[Any, ...] = ()
     last: Estimate | None = None
+    trajectories: int = 1
 
     @property
     def steps(self) -> int:

@@ -143,6 +143,7 @@ def test_fine_tuning_the_packaged_model_is_named_by_its_modality(run: Run, toy: 
         (["--accumulate", "3"], "batch: got 8 over 1 ranks x 3 micro-batches"),
         (["--parallel", "tp=2"], "--parallel: got tp=2; accepted: dp=N"),
         (["--workers", "-1"], "--workers: got -1"),
+        (["--gradient-checkpointing"], "--gradient-checkpointing: got DiT"),
         (["--stpes", "3"], "did you mean '--steps'?"),
         (["--from", "base"], "--preset: got tiny with --from"),
         (["-o", "no/r"], "mkdir -p no"),

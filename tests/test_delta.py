@@ -66,6 +66,14 @@ def test_every_block_runs_once_in_a_computed_step_whatever_the_ranges(blocks: in
     assert ran[5] == everything[blocks:]
 
 
+def test_a_list_of_steps_stands_for_the_interval() -> None:
+    _, ran = walk(DeltaDiT(steps=(0, 1, 4), switch=0, blocks=4), 6, 6)
+    assert [len(blocks) for blocks in ran] == [6, 6, 2, 2, 6, 2]
+    assert [len(blocks) for blocks in walk(DeltaDiT(), 4, 4)[1]] == [4, 1, 4, 1]
+    with pytest.raises(InputError, match="steps: got a list with an interval"):
+        DeltaDiT(2, steps=(0, 1))
+
+
 def test_the_current_input_flows_through_a_skipped_range() -> None:
     outs, _ = walk(DeltaDiT(2, 0, 3), 2, 4)
     # Step 0 added 0 + 1 + 2 in the first three blocks; step 1 starts from 100 and computes block 3, which adds 1 + 3.

@@ -12,6 +12,7 @@ from gencore.backbone import Block, run_blocks
 from gencore.context import Context, StepInfo
 from gencore.errors import InputError
 from gencore.interceptors.first_block import FirstBlock
+from gencore.samplers.masked import MaskedAncestral
 from gencore.stream import Hidden, Mod, Stream
 
 MOD = Mod(torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1, 1))
@@ -98,6 +99,15 @@ def test_what_it_did_is_reported() -> None:
     # The rest was 3 where 9 was computed at step 3.
     assert told["error"] == pytest.approx(6 / 9)
     assert told["bytes"] == 2 * 8
+
+
+def test_an_error_nobody_could_measure_is_not_told_as_a_number() -> None:
+    """Every step after the first is answered, so that nothing is computed to compare an answer with."""
+    cache = FirstBlock(10)
+    _, ran, store = walk(cache, drift([1.0] * 4))
+    with pytest.warns(UserWarning, match="MaskedAncestral draws noise .* nothing was computed later") as told:
+        assert cache.report(store, MaskedAncestral())["error"] is None
+    assert ran == [3, 1, 1, 1] and "nan" not in str(told[0].message)
 
 
 @pytest.mark.parametrize(

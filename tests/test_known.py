@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -156,3 +159,9 @@ def test_what_cannot_be_known_is_refused() -> None:
         Known(GIVEN * float("nan"), mask)
     with pytest.raises(InputError, match="one time a sample"):
         Known(GIVEN, mask, "per_token_time").query(Query(GIVEN, torch.zeros(1)), LatentSpec("b c h w", (2, 4, 6)))
+
+
+def test_given_cells_cost_no_import_of_a_computer_algebra_system() -> None:
+    code = ("import sys, torch; from gencore.known import Known; "
+            "Known(torch.zeros(1, 2), torch.tensor([True, False])); print('sympy' in sys.modules)")  # fmt: skip
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

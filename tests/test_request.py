@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from gencore.known import Known
 from gencore.noise import Keyed, Noise, Recorded, exponentials, uniforms
 from gencore.pipeline import Pipeline
 from gencore.process import AbsorbingProcess
+from gencore.recipe import content_hash
 from gencore.request import request
 from gencore.run import stream
 from gencore.sampler import Query, Sampler, State, Steps
@@ -164,6 +167,30 @@ def test_words_of_the_modality_become_options_and_stay_words_in_the_recipe(
     assert request(pipe, label=1).known is None
     with pytest.raises(InputError, match="half"):
         request(pipe, label=1, hlaf="left")
+
+
+def test_arrays_and_files_among_the_words_reach_the_recipe_as_json(
+    pipe: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(pipe.modality), "words", ("seen",))
+    many = np.zeros((300, 300), np.uint8)
+    seen = {"few": np.arange(3, dtype=np.float32), "one": np.float64(0.5), "many": many, "file": Path("a/b.txt"),
+            "rows": [np.array([True]), torch.tensor([2])]}  # fmt: skip
+    told = request(pipe, label=1, seen=seen).recipe["words"]["seen"]
+    assert told == {"few": [0.0, 1.0, 2.0], "one": 0.5, "file": "b.txt", "rows": [[True], [2]],
+                    "many": {"hash": content_hash(many), "shape": [300, 300]}}  # fmt: skip
+    json.dumps(told)
+    with pytest.raises(InputError, match="word: got object"):
+        request(pipe, label=1, seen=object())
+
+
+def test_files_among_the_words_are_read_before_anything_else(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(words: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**words, "label": 3} if words["label"] == "three.txt" else words
+
+    monkeypatch.setattr(pipe.modality, "opened", opened)
+    made = request(pipe, label="three.txt")
+    assert made.recipe["words"] == {"label": 3} and made.conditions["label"].value.tolist() == [3]
 
 
 def test_the_pipeline_says_how_its_network_sees_given_cells(pipe: Pipeline) -> None:

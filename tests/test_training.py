@@ -24,7 +24,7 @@ from gencore.noise import Keyed
 from gencore.objectives.flow import FlowMatching
 from gencore.testing.tiny import tiny_items, tiny_pipeline, tiny_training
 from gencore.training.batches import StepBatches
-from gencore.training.callbacks import LAST, METRICS, MODEL, PREVIEWS
+from gencore.training.callbacks import LAST, METRICS, MODEL, PREVIEWS, Previews
 from gencore.training.estimate import estimate
 from gencore.training.finetune import adapted, fine_tuning
 from gencore.training.module import batch_loss
@@ -97,6 +97,17 @@ def test_a_run_leaves_a_curve_previews_and_a_model_that_generates(whole: Path) -
     pipe = load_folder(whole / MODEL)
     assert torch.isfinite(pipe.generate(label=3, seed=0).tensor).all()
     assert not [p for p in whole.rglob("*") if ".part" in p.name]
+
+
+def test_a_preview_that_fails_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("no picture")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Previews, "step", fail)
+        with pytest.raises(RuntimeError, match="no picture"):
+            fit(tiny_training(Toy()), Toy(), tmp_path, every=1)
+    assert state(tmp_path)["global_step"] == 1 and load_folder(tmp_path / MODEL)
 
 
 def test_the_rate_warms_up_and_decays_as_the_preset_says(whole: Path) -> None:

@@ -21,13 +21,13 @@ from gencore.context import Context, Interceptor, Run
 from gencore.errors import InputError, Negative
 from gencore.interceptors.flops import BlockFlops
 from gencore.pipeline import Pipeline
-from gencore.plan import Plan
 from gencore.recipe import read_recipe
 from gencore.stream import Hidden
 from gencore.testing.commands import Run as Command
 from gencore.testing.commands import refused
 from gencore.testing.tiny import tiny_pipeline
 from gencore.tuning.audit import Audit, Point, audit
+from gencore.tuning.cache_plan import CachePlan
 from gencore.tuning.fidelity import Fidelity, fidelity, loss, read_budget, within
 from gencore.tuning.plot import write_plot
 from gencore.tuning.schedule import best_schedules, remainder
@@ -35,7 +35,7 @@ from gencore.tuning.tune import choose, tune
 
 PIPE = tiny_pipeline()
 HOW: dict[str, Any] = {"label": [3, 5], "steps": 6, "caches": ["taylorseer:interval=2", "reuse:interval=3"],
-                       "orders": [1]}  # fmt: skip
+                       "search": ["taylorseer:order=1"]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_equal_calls_give_equal_files_and_a_file_gives_equal_samples(tmp_path: P
     second = gencore.tune(PIPE, 20, on=[3, 5], **how)
     paths = [plan.save(tmp_path / name) for plan, name in ((first, "a.json"), (second, "b.json"))]
     assert paths[0].read_bytes() == paths[1].read_bytes() and len(told) == told[-1][0] == told[-1][1]
-    again = Plan.load(paths[0])
+    again = CachePlan.load(paths[0])
     assert again == first and json.loads(paths[0].read_text())["recipe"]["words"] == {"label": [3, 5]}
     runs = [PIPE.generate(label=[3, 5], seed=0, steps=6, interceptors=[cache])
             for cache in (first, again, str(paths[0]))]  # fmt: skip
@@ -215,11 +215,11 @@ def test_other_files_are_no_plans(audited: Audit, tmp_path: Path) -> None:
             PIPE.generate(label=3, steps=6, interceptors=[str(tmp_path / "bad.json")])
     (tmp_path / "bad.json").write_bytes(b"\xff{")
     with pytest.raises(InputError, match="plan: got"):
-        Plan.load(tmp_path / "bad.json")
+        CachePlan.load(tmp_path / "bad.json")
     with pytest.raises(InputError, match=r"plan: got .*none.json \(No such file"):
         PIPE.generate(label=3, steps=6, interceptors=[str(tmp_path / "none.json")])
     with pytest.raises(InputError, match=r"output: got .*\.txt; accepted: a \.json file"):
-        Plan.load(tmp_path / "good.json").save(tmp_path / "plan.txt")
+        CachePlan.load(tmp_path / "good.json").save(tmp_path / "plan.txt")
 
 
 @pytest.mark.parametrize(("how", "reason"), [
@@ -229,33 +229,34 @@ def test_other_files_are_no_plans(audited: Audit, tmp_path: Path) -> None:
     ({"on": "three"}, "on: got 'three'"),
     ({"label": 12}, "label: got 12"),
     ({"interceptors": ["reuse"]}, "interceptors: got some; accepted: none"),
-    ({"orders": [-1]}, "orders: got -1"),
-    ({"caches": [], "orders": []}, "caches: got none"),
-    ({"caches": ["reuse:interval=0"], "orders": []}, "^interval: got 0"),
+    ({"search": ["taylorseer:order=-1"]}, "order: got -1"),
+    ({"search": ["first-block"]}, "got first-block with steps; accepted: .*'steps'"),
+    ({"caches": [], "search": []}, "caches: got none"),
+    ({"caches": ["reuse:interval=0"], "search": []}, "^interval: got 0"),
     ({"caches": ["tailorseer"]}, "did you mean 'taylorseer'"),
-    ({"caches": ["first-block:threshold=0"], "orders": []}, "caches: got saves nothing here"),
-    ({"sampler": "dopri5", "orders": [1]}, "a fixed number of steps"),
+    ({"caches": ["first-block:threshold=0"], "search": []}, "caches: got saves nothing here"),
+    ({"sampler": "dopri5", "search": ["taylorseer:order=1"]}, "a fixed number of steps"),
 ])  # fmt: skip
 def test_bad_input(how: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        tune(PIPE, 20, **{"caches": ["reuse"], "orders": [], "steps": 2, **how})
+        tune(PIPE, 20, **{"caches": ["reuse"], "search": [], "steps": 2, **how})
 
 
 def test_a_candidate_that_cannot_run_is_told_and_the_others_go_on() -> None:
-    told = audit(PIPE, 1, steps=4, caches=["taylorseer:sites=conv", "reuse"], orders=[])
+    told = audit(PIPE, 1, steps=4, caches=["taylorseer:sites=conv", "reuse"], search=[])
     assert [point.text for point in told.points] == ["reuse"]
     assert "attn" in told.refused["taylorseer:sites=conv"]
 
 
 def test_four_samples_where_nothing_says_how_many() -> None:
     cases: list[dict[str, Any]] = [{}, {"label": 3}, {"label": [1, 2, 3]}, {"seed": [9]}, {"on": 1}]
-    seeds = [audit(PIPE, steps=2, caches=["reuse"], orders=[], **said).recipe["seeds"] for said in cases]
+    seeds = [audit(PIPE, steps=2, caches=["reuse"], search=[], **said).recipe["seeds"] for said in cases]
     assert seeds == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2], [9], [0]]
 
 
 def test_a_long_run_costs_no_more_runs_than_a_short_one() -> None:
     told: list[tuple[int, int]] = []
-    how: dict[str, Any] = {"steps": 20, "caches": [], "orders": [0]}
+    how: dict[str, Any] = {"steps": 20, "caches": [], "search": ["taylorseer:order=0"]}
     long = audit(PIPE, 1, **how, callback=lambda index, total, note: told.append((index, total)))
     assert len(told) <= 1 + 13 + 16 and told[-1] == (len(told), len(told))
     assert len(long.points) >= 15 and len({point.share for point in long.points}) == len(long.points)
@@ -268,28 +269,42 @@ def test_the_plot_is_one_file_that_names_every_point(audited: Audit, tmp_path: P
 
 
 def test_the_command_writes_a_plan_that_generate_takes(run: Command) -> None:
-    words = ("--label", "3,5", "--steps", 6, "--orders", 1, "--cache", "reuse", "-o", "fast.json", "--quiet")
+    words = (
+        "--label",
+        "3,5",
+        "--steps",
+        6,
+        "--search",
+        "taylorseer:order=1",
+        "--cache",
+        "reuse",
+        "-o",
+        "fast.json",
+        "--quiet",
+    )
     done = run("tune", "images", *words, "--budget", "20dB", "--plot", "pareto.html")
     assert (done.code, done.err) == (0, "") and done.out.startswith("speed-up  block FLOPs  worst dB")
     assert done.out.splitlines()[-1].startswith("fast.json  ") and Path("pareto.html").exists()
     made = run("generate", "images", "--label", 3, "--seed", 0, "--steps", 6, "--cache", "fast.json", "-o", "a.png")
-    assert made.code == 0 and "calls answered" in made.out
-    assert read_recipe("a.png")["interceptors"][0]["steps"] == Plan.load("fast.json").interceptor["steps"]
+    assert made.code == 0 and "calls answered" in made.out and " sites x " in made.out
+    assert read_recipe("a.png")["interceptors"][0]["steps"] == CachePlan.load("fast.json").interceptor["steps"]
     assert run("reproduce", "a.png", "-o", "b.png").code == 0
     assert "fast.json (exists)" in refused(run("tune", "images", *words))
     told = json.loads(run("tune", "images", *words, "--budget", "20", "--force", "--json").out)
-    assert told["setting"] == Plan.load("fast.json").interceptor and any(point["front"] for point in told["points"])
+    assert told["setting"] == CachePlan.load("fast.json").interceptor and any(
+        point["front"] for point in told["points"]
+    )
 
 
 def test_the_command_leaves_nothing_where_the_answer_is_no(run: Command) -> None:
-    words = ("tune", "images", "--label", 3, "-n", 1, "--steps", 3, "--orders", "none", "--cache", "reuse", "--quiet")
+    words = ("tune", "images", "--label", 3, "-n", 1, "--steps", 3, "--search", "none", "--cache", "reuse", "--quiet")
     done = run(*words, "--budget", "140dB", "-o", "fast.json")
     assert done.code == 1 and done.err.startswith("gencore: error: budget unreachable: best ")
     assert "reuse" in done.out and not list(Path().iterdir())
     assert "--plot: got p.png; accepted: an .html file" in refused(run(*words, "--plot", "p.png"))
     assert "output: got fast.txt; accepted: a .json file" in refused(run(*words, "-o", "fast.txt"))
     assert "budget: got 'quick'" in refused(run(*words, "--budget", "quick"))
-    assert "--orders: got 1,x" in refused(run(*words, "--orders", "1,x"))
+    assert "got '1,x'" in refused(run(*words, "--search", "1,x"))
     assert not list(Path().iterdir())
 
 
@@ -297,7 +312,7 @@ def test_the_command_leaves_nothing_where_the_answer_is_no(run: Command) -> None
 def test_a_searched_schedule_beats_the_regular_one_on_the_packaged_digits() -> None:
     pipe: Pipeline = gencore.load("images")
     how: dict[str, Any] = {"label": [0, 5], "steps": 10}
-    told = audit(pipe, caches=["reuse:interval=2"], orders=[0], **how)
+    told = audit(pipe, caches=["reuse:interval=2"], search=["taylorseer:order=0"], **how)
     regular = next(point for point in told.points if point.text == "reuse:interval=2")
     found = [p for p in told.points if p is not regular and p.share <= regular.share]
     assert max(point.fidelity.worst for point in found) > regular.fidelity.worst + 2

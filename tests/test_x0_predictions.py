@@ -12,6 +12,7 @@ from gencore.noise import Keyed
 from gencore.objectives.flow import flow_loss
 from gencore.process import GaussianProcess
 from gencore.processes.flows import LinearFlow, TrigFlow
+from gencore.processes.tables import TableProcess
 from gencore.run import stream
 from gencore.schedules import interval
 from gencore.settings import parse
@@ -30,7 +31,7 @@ class Pull:
         return Denoised("x0", 0.3 + 0.01 * x, x, self.process.coeffs(broadcast_time(t, x)))
 
 
-@pytest.mark.parametrize("process", [LinearFlow(), TrigFlow()])
+@pytest.mark.parametrize("process", [LinearFlow(), TrigFlow(), TableProcess.named("squaredcos_cap_v2")])
 @pytest.mark.parametrize("sampler", ["euler", "heun", "runge-kutta:method=rk4", "dopri5", "ddim", "dpmpp"])
 def test_samplers_reach_clean_data(process: GaussianProcess, sampler: str) -> None:
     chosen = components.build("sampler", parse(sampler, "sampler"))

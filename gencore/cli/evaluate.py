@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--data", type=Path, help="held-out data; of a source with a test part, that part")
     parser.add_argument("--train", type=Path, help="what the model was trained on: for baselines, and to find copies")
     parser.add_argument("--metric", help="this group of figures alone, where the modality has several")
-    parser.add_argument("-n", "--n", type=int, help="samples to make (default: as many as the modality needs)")
+    parser.add_argument("-n", "--n", type=int, help="samples to make, or to measure (default: as many as it takes)")
     parser.add_argument("--seed", type=int, default=0, help="of the first sample (default: 0)")
     add_model(parser)
     parser.add_argument("--quiet", action="store_true", help="nothing on stderr")
@@ -43,7 +43,7 @@ def run(args: Namespace) -> int:
     if args.metric is not None and args.metric not in modality.metrics:
         raise unknown("--metric", args.metric, modality.metrics or ["nothing: this modality gives all its figures"])
     options = {} if args.metric is None else {"metric": args.metric}
-    n = modality.enough if args.n is None else args.n
+    n = modality.metrics.get(args.metric, modality.enough) if args.n is None else args.n
     pipe = load(args.modality, args.model, device=args.device, dtype=args.dtype, compile=args.compile)
     data = pipe.modality.dataset(args.data, pipe, held_out=True)
     train = pipe.modality.dataset(args.train, pipe) if args.train else None

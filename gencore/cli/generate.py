@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -147,6 +147,8 @@ def _watched(args: Namespace, pipe: Pipeline, silent: bool) -> Iterator[View | N
 def _stem(modality: str, recipe: dict[str, Any]) -> str:
     parts = [modality]
     for name, value in recipe["words"].items():
+        if isinstance(value, dict):
+            continue
         parts += [name, *map(str, value if isinstance(value, list) else [value])]
     return "-".join([*parts, "seed", str(recipe["seeds"][0])])
 
@@ -163,14 +165,22 @@ def _closing(out: Generated, path: Path, files: list[Path], known: Known | None,
     ]
     for cache in out.caches:
         if "computed" in cache:
-            calls, kept = cache["computed"] + cache["answered"], cache["bytes"] / 1e6
-            parts.append(f"{cache['type']}: {cache['answered']} of {calls} calls answered, {kept:.1f} MB kept")
+            calls = cache["computed"] + cache["answered"]
+            parts.append(f"{cache['type']}: {cache['answered']} of {calls} calls answered, {_kept(cache)}")
     if known is not None:
         cells = 1
         for axis in spec.names[1:]:
             cells *= spec.size(axis) if axis != "c" else 1
         parts.insert(1, f"keeps {known.share:.0%} of {cells} cells".replace("%", " %"))
     return "  ".join(parts)
+
+
+def _kept(cache: Mapping[str, Any]) -> str:
+    """The memory a cache held: in all, and where from."""
+    sites: list[list[int]] = list(cache["sites"].values())
+    terms, largest = max(map(len, sites), default=0), max((size for site in sites for size in site), default=0)
+    each = f"{len(sites)} site{'s' * (len(sites) != 1)} x {terms} term{'s' * (terms != 1)} x {largest / 1e3:.1f} kB"
+    return f"{cache['bytes'] / 1e6:.1f} MB kept ({each})"
 
 
 def _as_data(out: Generated, files: list[Path], known: Known | None) -> dict[str, Any]:

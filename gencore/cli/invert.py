@@ -7,11 +7,10 @@ import shlex
 import time
 import warnings
 from argparse import Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gencore.cli import words
-from gencore.cli.generate import add_model
+from gencore.cli.inverting import add_inversion
 from gencore.cli.parser import Parser
 from gencore.cli.progress import progress
 from gencore.media.files import check_output
@@ -27,19 +26,7 @@ def add_arguments(parser: Parser) -> None:
         "Walk a file's content back to noise.  gencore generate M --start FILE with the same words returns to it, and "
         "with other words edits it."
     )
-    manifest = words.add_modality(parser)
-    parser.add_argument("file", type=Path, help="what is inverted: anything the modality takes as known data")
-    words.add_words(parser, manifest)
-    add = parser.add_argument
-    add("--steps", type=int, help="of the sampler (default: the model's)")
-    add("--sampler", help="bdia (default, exact), rf-solver, ddim, euler or heun")
-    add("--guidance", default="1", help="scale while inverting (default: 1)")
-    add("--strength", type=float, default=1.0, help="share of the steps to walk from the clean end (default: 1)")
-    add_model(parser)
-    add("-o", "--output", type=Path, help="a .safetensors file (default: a new name)")
-    add("--force", action="store_true", help="overwrite the output")
-    add("--quiet", action="store_true", help="nothing on stderr")
-    add("--json", action="store_true", help="one JSON object on stdout")
+    add_inversion(parser, sampler="bdia", guidance="1", output="a .safetensors file")
 
 
 def run(args: Namespace) -> int:
@@ -60,8 +47,8 @@ def run(args: Namespace) -> int:
         def show(step: Step) -> None:
             report(step.index, step.total)
 
-        inverted = pipe.invert(args.file, strength=args.strength, guidance=args.guidance, callback=show, **said, **{
-            name: value for name in ("steps", "sampler") if (value := getattr(args, name)) is not None})  # fmt: skip
+        settings = {name: getattr(args, name) for name in ("strength", "steps", "sampler", "guidance")}
+        inverted = pipe.invert(args.file, callback=show, **said, **settings)
     inverted.save(output, force=args.force)
     seconds, notes = time.perf_counter() - started, [str(warning.message) for warning in told]
     if args.json:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gencore.generated import Generated
     from gencore.modality import Difference
     from gencore.pipeline import Pipeline
+    from gencore.request import Request
 
 _ENTRIES: dict[str, tuple[type, ...]] = {
     "gencore": (int,), "task": (str,), "modality": (str,), "model": (dict,), "words": (dict,), "seeds": (list,),
@@ -26,9 +27,10 @@ _ENTRIES: dict[str, tuple[type, ...]] = {
     "size": (list, NoneType), "known": (dict, NoneType), "interceptors": (list,), "transforms": (list,),
     "implied": (list,), "attention": (str,), "start": (dict, NoneType),
     "versions": (dict,), "result": (str,), "batch": (int, NoneType), "index": (int,), "edit": (dict,),
+    "tokens": (list,),
 }  # fmt: skip
 _NUMBERS = {"seeds": (int,), "size": (int,), "times": (int, float)}
-_OPTIONAL = {"batch", "index", "edit"}
+_OPTIONAL = {"batch", "index", "edit", "tokens"}
 
 
 def add_arguments(parser: Parser) -> None:
@@ -148,12 +150,16 @@ def _edited(recipe: dict[str, Any], pipe: Pipeline, args: Namespace, callback: A
     from gencore import components
     from gencore.editing import edit
     from gencore.recipe import content_hash
+    from gencore.request import request
 
     said = recipe["edit"]
     if (found := content_hash(pipe.modality.known(args.source, pipe))) != said["hash"]:
         raise InputError("--source", f"{args.source} ({found})", f"the file with {said['hash']}")
     guidance = 1.0 if recipe["guidance"] is None else components.build("guidance", recipe["guidance"])
-    return edit(pipe, args.source, said["before"], recipe["words"], steps=recipe["steps"], guidance=guidance,
+    after = recipe["words"] | _given(recipe, args)
+    if recipe["known"]:
+        _check_given(recipe, args, request(pipe, n=len(recipe["seeds"]), seed=recipe["seeds"], **after))
+    return edit(pipe, args.source, said["before"], after, steps=recipe["steps"], guidance=guidance,
                 sampler=components.build("sampler", recipe["sampler"]), inject=said["inject"], blocks=said["blocks"],
                 strength=said["strength"], callback=callback)  # fmt: skip
 
@@ -182,18 +188,28 @@ def _options(recipe: dict[str, Any], pipe: Pipeline, args: Namespace) -> dict[st
         if (found := content_hash(begin.x)) != start["hash"]:
             raise InputError("--start", f"{args.start} ({found})", f"the file with {start['hash']}")
         del options["steps"]
-    if known := recipe["known"]:
-        options |= {"known": args.known, "mask": args.mask, "known_mode": known["mode"]}
+    options |= _given(recipe, args)
     asked = request(pipe, **{name: value for name, value in options.items() if name != "batch"})
     if asked.recipe["implied"] != recipe["implied"]:
         words = ", ".join(f"--{word}" for word in recipe["words"])
         raise InputError(words or "words", "another model or setting behind them than the file was made with",
                          f"{recipe['implied']}"[:200])  # fmt: skip
-    if known:
-        for name in ("known", "mask"):
-            if (found := asked.recipe["known"][name]) != known[name]:
-                raise InputError(f"--{name}", f"{options[name]} ({found})", f"the file with {known[name]}")
+    _check_given(recipe, args, asked)
     return options
+
+
+def _given(recipe: dict[str, Any], args: Namespace) -> dict[str, Any]:
+    """The cells that are given, as options of `Pipeline.generate`."""
+    if not recipe["known"]:
+        return {}
+    return {"known": args.known, "mask": args.mask, "known_mode": recipe["known"]["mode"]}
+
+
+def _check_given(recipe: dict[str, Any], args: Namespace, asked: Request) -> None:
+    for name in ("known", "mask") if recipe["known"] else ():
+        found, wanted = asked.recipe["known"][name], recipe["known"][name]
+        if found != wanted:
+            raise InputError(f"--{name}", f"{getattr(args, name)} ({found})", f"the file with {wanted}")
 
 
 def _changed(recipe: dict[str, Any]) -> dict[str, list[str]]:

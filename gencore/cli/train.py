@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gencore.training.run import Outcome
     from gencore.training.setup import Prepared, Setup
 
-_OPTIONS = ("preset", "base", "data", "size", "steps", "batch", "lr", "seed", "precision", "accumulate", "compile",
-            "workers", "every", "ranks", "tensorboard")  # fmt: skip
+_OPTIONS = ("preset", "base", "data", "size", "steps", "batch", "lr", "seed", "precision", "accumulate",
+            "gradient_checkpointing", "compile", "workers", "every", "ranks", "tensorboard")  # fmt: skip
 
 
 def add_arguments(parser: Parser) -> None:
@@ -44,6 +44,8 @@ def add_arguments(parser: Parser) -> None:
     add("--seed", type=int, help="of weights, order and every draw (default: 0)")
     add("--precision", help="32 or bf16 (default: the preset's)")
     add("--accumulate", type=int, help="micro-batches a step, where memory is short (default: 1)")
+    add("--gradient-checkpointing", action="store_true", default=None,
+        help="recompute blocks in the backward pass, where memory is short and the network offers it")  # fmt: skip
     add("--compile", action="store_true", default=None, help="compile the network's blocks")
     add("--workers", type=int, help="processes that read data (default: 0, in this one)")
     add("--every", type=int, help="steps between checkpoints and previews (default: 500)")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ from gencore.plugins import find, provided
 
 if TYPE_CHECKING:
     from gencore.pipeline import Pipeline
-    from gencore.plan import Plan
     from gencore.tuning.audit import Audit
+    from gencore.tuning.cache_plan import CachePlan
 
 RUN = ("seed", "steps", "sampler", "guidance", "size", "batch")
 """Options of a run that an audit takes."""
@@ -44,8 +44,8 @@ def add_arguments(parser: Parser) -> None:
     add("--size", type=words.size, metavar="HxW", help="of the data, where it differs from the model's")
     add("--cache", dest="caches", action="append", metavar="NAME:KEY=VALUE", help="measure this one; may be repeated "
         "(default: a list of regular schedules)")  # fmt: skip
-    add("--orders", type=_orders, metavar="N,N", help="orders of forecast whose irregular schedules are searched, or "
-        "none (default: 0,1,2)")  # fmt: skip
+    add("--search", action="append", metavar="NAME:KEY=VALUE", help="find irregular schedules of this one, which "
+        "takes steps; may be repeated; or none (default: taylorseer and delta-dit of several orders)")  # fmt: skip
     add_model(parser)
     add("--batch", type=int, help="at most this many samples at a time")
     add("-o", "--output", type=Path, help="a .json file (default: a new name)")
@@ -63,15 +63,17 @@ def run(args: Namespace) -> int:
         GencoreError: a value that cannot be used, or an output that cannot be written; then nothing is.
     """
     from gencore.loading import load
-    from gencore.plan import check_plan
     from gencore.tuning.audit import audit
+    from gencore.tuning.cache_plan import check_plan
     from gencore.tuning.fidelity import read_budget, within
     from gencore.tuning.plot import check_plot, write_plot
     from gencore.tuning.tune import choose
 
     said = words.words_of(args, find(provided("modality")[args.modality].name).manifest)
     options = said | {name: value for name in RUN if (value := getattr(args, name)) is not None}
-    searched = {name: value for name in ("caches", "orders") if (value := getattr(args, name)) is not None}
+    searched = {name: value for name in ("caches", "search") if (value := getattr(args, name)) is not None}
+    if "search" in searched:
+        searched["search"] = [text for text in searched["search"] if text != "none"]
     read_budget(args.budget)
     output = check_plan(args.output or words.free_path(f"{args.modality}-plan", ".json"), force=args.force)
     if args.plot:
@@ -94,13 +96,6 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _orders(text: str) -> list[int]:
-    try:
-        return [] if text == "none" else [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ArgumentTypeError(f"got {text}; accepted: whole numbers separated by commas, or none") from None
-
-
 def _table(audited: Audit, least: float) -> Iterator[str]:
     """The Pareto front, the fastest first, with what is within the budget marked."""
     unit = audited.unit
@@ -115,14 +110,14 @@ def _table(audited: Audit, least: float) -> Iterator[str]:
     yield from (f"not measured: {text}: {reason}" for text, reason in audited.refused.items())
 
 
-def _seconds(pipe: Pipeline, options: Mapping[str, Any], plan: Plan) -> tuple[float, float]:
+def _seconds(pipe: Pipeline, options: Mapping[str, Any], plan: CachePlan) -> tuple[float, float]:
     """Wall-clock of the same samples without and with the plan, the better of two runs each."""
     took = [[pipe.generate(**options, interceptors=part).timing["seconds"] for part in ([], [plan])] for _ in range(2)]
     plain, fast = map(min, zip(*took, strict=True))
     return plain, fast
 
 
-def _closing(path: Path, plan: Plan, seconds: tuple[float, float]) -> str:
+def _closing(path: Path, plan: CachePlan, seconds: tuple[float, float]) -> str:
     near, other, unit = plan.fidelity, plan.held_out, plan.fidelity["unit"]
     count, (plain, fast) = len(plan.recipe["seeds"]), seconds
     return "  ".join([
@@ -131,7 +126,7 @@ def _closing(path: Path, plan: Plan, seconds: tuple[float, float]) -> str:
     ])  # fmt: skip
 
 
-def _as_data(path: Path, audited: Audit, plan: Plan, seconds: tuple[float, float]) -> dict[str, Any]:
+def _as_data(path: Path, audited: Audit, plan: CachePlan, seconds: tuple[float, float]) -> dict[str, Any]:
     front = audited.front
     return {
         "file": str(path), "setting": plan.interceptor, "share": plan.share, "fidelity": plan.fidelity,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gencore.context import Context
 from gencore.errors import InputError, unknown
-from gencore.interceptors.memory import Entry, Features, Store, distance, entries, keys, report, shapes
+from gencore.interceptors.memory import Entry, Features, Store, began, distance, entries, keys, renewed, report
 from gencore.interceptors.polynomial import Place, Polynomial
 from gencore.interceptors.schedules import Schedule
 from gencore.sampler import Sampler
@@ -22,7 +22,7 @@ class Cache:
     """Answers a site from its earlier values, or says that it must be computed.
 
     A site computes at the steps of the schedule, and wherever it has nothing to answer from: no earlier value in this
-    run, branch and stage; one of another shape; or one from before a computed step that it missed.
+    trajectory, branch and stage; one of another shape; or one from before a computed step that it missed.
 
     Args:
         name: of the interceptor, for its reports.
@@ -54,33 +54,37 @@ class Cache:
         found = entries(ctx, kind, self.tag, like)
         if found is None:
             return None
-        oldest = min(entry.steps[-1] for entry in found)
+        oldest = min(entry.steps[-1] for entry in found) - began(ctx)
         return None if any(map(self.schedule.full, range(oldest + 1, ctx.info.i + 1))) else found
 
     def answer(self, ctx: Context, found: Sequence[Entry]) -> dict[str, Tensor]:
         """The forecast features, in the order of the lanes."""
-        s = self._place(ctx)
-        lanes = []
+        s, first = self._place(ctx), found[0]
         for entry in found:
             entry.answered += 1
-            lanes.append({name: self.predictor.at(fit, s) for name, fit in entry.fits.items()})
-        return lanes[0] if len(lanes) == 1 else {name: torch.cat([lane[name] for lane in lanes]) for name in lanes[0]}
+        if len(found) == 1:
+            return {name: self.predictor.at(fit, s) for name, fit in first.fits.items()}
+        answers = {}
+        for name, fit in first.fits.items():
+            rows, *rest = fit.terms[0].shape
+            answers[name] = fit.terms[0].new_empty((len(found) * rows, *rest), dtype=fit.dtype)
+            for entry, part in zip(found, answers[name].chunk(len(found)), strict=True):
+                self.predictor.at(entry.fits[name], s, part)
+        return answers
 
     def learn(self, ctx: Context, kind: str, like: Features, value: Features) -> None:
         """Keep what was computed."""
         s, i, n = self._place(ctx), ctx.info.i, len(ctx.lanes)
-        shape = shapes(like, n)
         parts = {name: x.detach().chunk(n) for name, x in value.items()}
         for lane, key in enumerate(keys(ctx, kind, self.tag)):
-            entry = ctx.store.get(key)
-            if entry is None or entry.shapes != shape or entry.steps[-1] >= i:
-                entry = ctx.store[key] = Entry(shape)
+            entry = ctx.store[key] = renewed(ctx.store.get(key), ctx, like)
             for name, part in parts.items():
                 old = entry.fits.get(name)
-                if old is not None:
+                # One branch tells how far off answers were, and only where there were any: small sums cost time too.
+                if old is not None and lane == 0 and ctx.info.index > entry.steps[-1] + 1:
                     entry.misses.append(distance(self.predictor.at(old.row(), _row(s)), part[lane][:1]))
                 entry.fits[name] = self.predictor.grow(old if i >= self.slopes_from else None, part[lane], s)
-            entry.steps.append(i)
+            entry.steps.append(ctx.info.index)
 
     def report(self, store: Store, sampler: Sampler | None) -> dict[str, Any]:
         """See `gencore.interceptors.memory.report`."""

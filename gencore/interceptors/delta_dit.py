@@ -10,6 +10,7 @@ skipped before step b, the front blocks from then on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -19,7 +20,7 @@ from gencore.errors import InputError, unknown
 from gencore.interceptors.cache import Cache
 from gencore.interceptors.memory import Store
 from gencore.interceptors.polynomial import Polynomial
-from gencore.interceptors.schedules import Every
+from gencore.interceptors.schedules import Every, Listed, items
 from gencore.sampler import Sampler
 from gencore.stream import Hidden
 
@@ -31,29 +32,37 @@ class DeltaDiT(Interceptor):
     0.75
 
     Args:
-        interval: N, computed steps are those it divides; 1 changes nothing.
+        interval: N, computed steps are those it divides; 1 changes nothing; 2 if no `steps` are given.
         switch: b, the first step that skips front blocks; below 1 a share of the run's steps.
         blocks: N_c, blocks in a range; below 1 a share of the stack, rounded.
         keep: "both" keeps the deltas of the rear and the front range at every computed step, so that the switch is
             free; "one" keeps that of the current range, half the memory, and computes step b as well.
         order: 0 repeats the delta; above, it is forecast as in TaylorSeer.
         residual: False repeats the range's output instead (plain feature caching, for comparison).
+        steps: the computed steps themselves, rising, instead of an interval.
 
     Raises:
         InputError: a value out of range.
     """
 
-    def __init__(self, interval: int = 2, switch: float = 0.6, blocks: float = 0.75, *,
-                 keep: Literal["both", "one"] = "both", order: int = 0, residual: bool = True) -> None:  # fmt: skip
+    def __init__(self, interval: int | None = None, switch: float = 0.6, blocks: float = 0.75, *,
+                 keep: Literal["both", "one"] = "both", order: int = 0, residual: bool = True,
+                 steps: int | Sequence[int] | None = None) -> None:  # fmt: skip
         if keep not in ("both", "one"):
             raise unknown("keep", keep, ("both", "one"))
         for field, value, least in (("switch", switch, 0), ("blocks", blocks, 0.01)):
             if isinstance(value, bool) or value < least or (value > 1 and value != int(value)):
                 raise InputError(field, value, "a whole number, or a share below 1")
-        self._config: dict[str, Any] = {"interval": interval, "switch": switch, "blocks": blocks, "keep": keep,
-                                        "order": order, "residual": residual}  # fmt: skip
+        if steps is not None and interval is not None:
+            raise InputError("steps", "a list with an interval", "one of them")
+        interval = 2 if interval is None and steps is None else interval
+        self._config: dict[str, Any] = {
+            "interval": interval, "switch": switch, "blocks": blocks, "keep": keep, "order": order,
+            "residual": residual, "steps": None if steps is None else list(items(steps)),
+        }  # fmt: skip
+        plan = Listed(items(steps)) if interval is None else Every(interval)
         self.switch, self.blocks, self.keep, self.residual = switch, blocks, keep, residual
-        self.cache = Cache("delta-dit", Every(interval), Polynomial(order))
+        self.cache = Cache("delta-dit", plan, Polynomial(order))
 
     def span(self, ctx: Context, run: Run, h: Hidden, start: int, stop: int) -> Hidden:
         count = min(_count(self.blocks, ctx.depth), ctx.depth)

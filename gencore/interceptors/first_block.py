@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gencore.context import Context, Interceptor, Run
 from gencore.errors import InputError
-from gencore.interceptors.memory import Entry, Store, distance, entries, keys, report, shapes
+from gencore.interceptors.memory import Store, distance, entries, keys, renewed, report
 from gencore.interceptors.polynomial import Fit
 from gencore.interceptors.schedules import whole
 from gencore.sampler import Sampler
@@ -83,17 +83,14 @@ class FirstBlock(Interceptor):
         return first | {name: first[name]._replace(x=first[name].x + x) for name, x in rest.items()}
 
     def _learn(self, ctx: Context, like: Mapping[str, Tensor], value: Mapping[str, Tensor]) -> None:
-        lanes, i, shape = len(ctx.lanes), ctx.info.i, shapes(like, len(ctx.lanes))
-        parts = {name: x.detach().chunk(lanes) for name, x in value.items()}
+        parts = {name: x.detach().chunk(len(ctx.lanes)) for name, x in value.items()}
         for lane, key in enumerate(keys(ctx, "first-block", self.tag)):
-            old = ctx.store.get(key)
-            entry = old if old is not None and old.shapes == shape and old.steps[-1] < i else Entry(shape)
+            entry = ctx.store[key] = renewed(ctx.store.get(key), ctx, like)
             for name, part in parts.items():
                 if name in entry.fits and name.startswith(REST):
                     entry.misses.append(distance(entry.fits[name].terms[0][:1], part[lane][:1]))
-                entry.fits[name] = Fit((part[lane],), (i,), part[lane].dtype)
-            entry.steps.append(i)
-            ctx.store[key] = entry
+                entry.fits[name] = Fit((part[lane],), (ctx.info.i,), part[lane].dtype)
+            entry.steps.append(ctx.info.index)
 
     def report(self, store: Store, sampler: Sampler | None = None) -> dict[str, Any]:
         return report(store, self.tag, sampler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ class Entry:
 
     Args:
         shapes: of the input, for one branch.
-        steps: that were computed; the last one is the latest.
+        steps: that were computed, counted over the whole run; the last one is the latest.
         fits: by name of the feature.
         answered: calls that were not computed.
         misses: relative distances between what the cache would have answered and what was computed, 0-dim.
@@ -53,7 +52,8 @@ def keys(ctx: Context, kind: str, tag: str) -> list[tuple[str, ...]]:
 
 
 def entries(ctx: Context, kind: str, tag: str, like: Features) -> list[Entry] | None:
-    """The entries of all lanes, or None where one is missing, or not of an earlier step with this input shape.
+    """The entries of all lanes, or None where one is missing, or not of an earlier step of this trajectory with this
+    input shape.
 
     Raises:
         InputError: a call that a cache cannot answer: under differentiation, or with steps of no fixed number.
@@ -64,8 +64,24 @@ def entries(ctx: Context, kind: str, tag: str, like: Features) -> list[Entry] | 
         raise InputError("interceptors", "a cache under differentiation", "none: what is cached has no derivative")
     found = [ctx.store.get(key) for key in keys(ctx, kind, tag)]
     expected = shapes(like, len(ctx.lanes))
-    fit = all(e is not None and e.shapes == expected and e.steps[-1] < ctx.info.i for e in found)
+    fit = all(e is not None and e.shapes == expected and began(ctx) <= e.steps[-1] < ctx.info.index for e in found)
     return found if fit else None  # type: ignore[return-value]
+
+
+def began(ctx: Context) -> int:
+    """The first step of the call's trajectory, counted over the whole run."""
+    return ctx.info.index - ctx.info.i
+
+
+def renewed(old: Entry | None, ctx: Context, like: Features) -> Entry:
+    """The entry to learn into: `old`, without what it knows of another trajectory; a new one for another shape or a
+    run that began anew."""
+    shape = shapes(like, len(ctx.lanes))
+    if old is None or old.shapes != shape or old.steps[-1] >= ctx.info.index:
+        return Entry(shape)
+    if old.steps[-1] < began(ctx):
+        old.fits.clear()
+    return old
 
 
 def _differentiated(x: Tensor) -> bool:
@@ -82,25 +98,28 @@ def report(store: Store, tag: str, sampler: Sampler | None) -> dict[str, Any]:
 
     Returns:
         ``computed`` and ``answered`` calls of sites, counted once for every branch; ``steps`` computed at the first
-        site; ``error``, the median relative distance of an answer from what was computed at the next computed step;
+        site, over the whole run; ``error``, the median relative distance of an answer from what was computed at the
+        next computed step, None where none came later;
         ``bytes`` held at the end; ``sites``: {branch, stage and name: bytes of every order}.
     """
     own = {" ".join(filter(None, key[1:4])): entry for key, entry in _own(store, tag)}
     misses = [miss for entry in own.values() for miss in entry.misses]
-    error = float(torch.stack(misses).median()) if misses else math.nan
+    error = float(torch.stack(misses).median()) if misses else None
     sites = {name: _bytes(entry) for name, entry in own.items()}
     answered = sum(entry.answered for entry in own.values())
     if not own:
         warnings.warn(f"{tag.partition('#')[0]}: this network has no such site; nothing was cached", stacklevel=2)
     elif answered and sampler is not None and sampler.draws is not None:
+        found = "nothing was computed later to tell how far off its answers were" if error is None else (
+            f"its answers were {error:.1%} off what was computed next")  # fmt: skip
         warnings.warn(
             f"{tag.partition('#')[0]}: {type(sampler).__name__} draws noise at every step, which no cache foresees: "
-            f"its answers were {error:.1%} off what was computed next; a sampler that draws none suits it better",
+            f"{found}; a sampler that draws none suits it better",
             stacklevel=2,
         )
     return {
         "computed": sum(len(entry.steps) for entry in own.values()), "answered": answered,
-        "steps": next((entry.steps for entry in own.values()), []), "error": None if math.isnan(error) else error,
+        "steps": next((entry.steps for entry in own.values()), []), "error": error,
         "bytes": sum(map(sum, sites.values())), "sites": sites,
     }  # fmt: skip
 

@@ -88,14 +88,18 @@ class Polynomial:
         places = (s, *(() if old is None else old.places))[: self.order + 1]
         return Fit(tuple(term.to(stored) for term in terms), places, value.dtype)
 
-    def at(self, fit: Fit, s: Place) -> Tensor:
-        """The forecast (B, ...) at `s`."""
+    def at(self, fit: Fit, s: Place, out: Tensor | None = None) -> Tensor:
+        """The forecast (B, ...) at `s`, written to `out` where that is given."""
         total = fit.terms[0].to(fit.dtype)
+        if out is not None and len(fit.terms) == 1:
+            return out.copy_(total)
         factor: float | Tensor = 1.0
         for i, term in enumerate(fit.terms[1:]):
             gap = _gap(s, fit.places[i if self.basis == "newton" else 0], total)
             factor = factor * gap / (1 if self.basis == "newton" else i + 1)
-            total = total + term.to(fit.dtype) * factor
+            # A forecast is bound by memory: one pass a term, and none to bring lanes together.
+            total = (torch.addcmul(total, term.to(fit.dtype), factor, out=out) if isinstance(factor, Tensor)
+                     else torch.add(total, term.to(fit.dtype), alpha=factor, out=out))  # fmt: skip
         return total
 
 
@@ -105,6 +109,7 @@ def _gap(s: Place, p: Place, like: Tensor) -> float | Tensor:
 
 
 def _divided(difference: Tensor, s: Place, p: Place) -> Tensor:
+    """`difference`, which is written over, by the distance of the places."""
     gap = _gap(s, p, difference)
     # Samples whose time stood still say nothing about a slope.
-    return torch.where(gap == 0, 0, difference / gap) if isinstance(gap, Tensor) else difference / gap
+    return torch.where(gap == 0, 0, difference / gap) if isinstance(gap, Tensor) else difference.div_(gap)

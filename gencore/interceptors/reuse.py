@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from gencore.interceptors.taylorseer import TaylorSeer
 
 
-def reuse(interval: int = 2, *, warmup: int = 1, after: int | None = None, sites: str | Sequence[str] | None = None,
+def reuse(interval: int | None = None, *, warmup: int = 1, after: int | None = None,
+          steps: int | Sequence[int] | None = None, sites: str | Sequence[str] | None = None,
           dtype: str | None = None) -> TaylorSeer:  # fmt: skip
     """Compute every `interval`-th step and repeat its outputs until the next.
 
@@ -19,9 +20,11 @@ def reuse(interval: int = 2, *, warmup: int = 1, after: int | None = None, sites
     [0, 3, 6]
 
     Args:
-        interval, warmup, after, sites, dtype: of `TaylorSeer`.
+        interval: 2 if no `steps` are given.
+        warmup, after, steps, sites, dtype: of `TaylorSeer`.
 
     Raises:
         InputError: a value out of range.
     """
-    return TaylorSeer(interval, 0, warmup=warmup, after=after, sites=sites, dtype=dtype)
+    interval = 2 if interval is None and steps is None else interval
+    return TaylorSeer(interval, 0, warmup=warmup, after=after, steps=steps, sites=sites, dtype=dtype)

@@ -64,8 +64,8 @@ class Sites:
         key = (ctx.request, "", "sites", tag)
         seen = ctx.store.get(key)
         if seen is None:
-            seen = ctx.store[key] = _Seen(ctx.info.i)
-        if ctx.info.i == seen.step:
+            seen = ctx.store[key] = _Seen(ctx.info.index)
+        if ctx.info.index == seen.step:
             seen.names.add(name)
         elif not seen.checked:
             self.check(seen.names)

@@ -65,7 +65,8 @@ class Blockwise(Sampler):
         if times.ndim > 1:
             raise InputError("times", "a time for each cell", "one time a step: blocks have their own")
         blocks = -(-x[0].numel() // self.size)
-        return State(x, 0, torch.cat([times[:-1].repeat(blocks), times[-1:]]), process, (times, ()))
+        grid = torch.cat([times[:-1].repeat(blocks), times[-1:]])
+        return State(x, 0, grid, process, (times, ()), trajectories=blocks)
 
     def step(self, state: State, noise: Noise) -> Steps:
         times, memory = state.memory

@@ -21,6 +21,7 @@ from gencore.denoiser import NotFinite
 from gencore.errors import InputError
 from gencore.noise import Noise
 from gencore.process import GaussianProcess
+from gencore.processes.tables import TableProcess
 from gencore.sampler import Query, Sampler, State, Steps
 from gencore.schedules import interval
 
@@ -128,10 +129,13 @@ def _start(y: Fields, times: Tensor, *, rtol: float, atol: float, norm: Norm) ->
     return Adaptive(t, h, y, f0, out, zero, zero)
 
 
-def _attempt(state: Adaptive, times: Tensor, *, rtol: float, atol: float, norm: Norm) -> Slopes:
-    """One trial step of every unfinished sample."""
+def _attempt(state: Adaptive, times: Tensor, *, rtol: float, atol: float, norm: Norm, within: bool = False) -> Slopes:
+    """One trial step of every unfinished sample; it ends at the last time at the latest if `within`."""
     active = ~_finished(state, times)
     h = torch.where(active, state.h, 0.0)
+    if within:
+        left = times[-1] - state.t
+        h = torch.where(h.abs() > left.abs(), left, h)
     slopes = [state.slope]
     y_new = state.y
     for j in range(1, 7):
@@ -222,7 +226,9 @@ class Dopri5(Sampler):
             # A known region replaced cells between steps: the slope kept from the step before is another state's.
             slope = yield from _slope(memory.t, state.x, seen)
             memory = replace(memory, y=(state.x,), slope=(slope,))
-        memory = yield from _asking(_attempt(memory, state.times, **settings), seen)
+        # Beyond its first level a table has a slope without bound.
+        within = isinstance(state.process, TableProcess)
+        memory = yield from _asking(_attempt(memory, state.times, **settings, within=within), seen)
         done = bool(_finished(memory, state.times).all())
         x = memory.out[0][-1] if done else memory.y[0]
         return AdaptiveState(x, state.i + 1, state.times, state.process, (memory,), seen[0])

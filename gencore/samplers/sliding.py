@@ -77,7 +77,7 @@ class Sliding(Sampler):
         first = self.inner.init(x[:, : self.context], times, process)
         windows = 1 + max(0, -(-(x.shape[1] - self.context) // self.stride))
         grid = torch.cat([first.times[:-1].repeat(windows), first.times[-1:]])
-        return State(x, 0, grid, process, (times, ()))
+        return State(x, 0, grid, process, (times, ()), trajectories=windows)
 
     def step(self, state: State, noise: Noise) -> Steps:
         times, memory = state.memory

@@ -103,7 +103,8 @@ def fit(
             accumulate_grad_batches=accumulate,
             gradient_clip_val=training.clip or None,
             logger=loggers,
-            callbacks=[Curve(folder, on_step), Previews(folder, every), *callbacks, checkpoints],
+            # What fails while showing costs no training: the checkpoint of the step is on disk by then.
+            callbacks=[Curve(folder, on_step), *callbacks, checkpoints, Previews(folder, every)],
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=False,
             enable_progress_bar=False,

@@ -101,7 +101,7 @@ class EnergyCorrection:
             return prediction
         candidates, energy = self._draw(prediction, info, noise)
         weights = self._weights(energy)
-        at = (info.i, info.stage)
+        at = (info.index, info.stage)
         chosen = draw(weights, noise.draw("exponential", ("pick", *at), tuple(weights.shape[1:])))
         if self.report is not None:
             self.report(Resampling(info, candidates, energy, weights, chosen))
@@ -117,13 +117,13 @@ class EnergyCorrection:
         parts: list[tuple[Tensor, Tensor]] = []
         enough = torch.zeros(len(probs), dtype=torch.bool, device=probs.device)
         while True:
-            key = ("candidates", info.i, info.stage, len(parts))
+            key = ("candidates", info.index, info.stage, len(parts))
             drawn = draw(probs, noise.draw("exponential", key, shape))
             energy = self.energy(drawn, prediction).double()
             if energy.shape != drawn.shape[:2]:
                 raise InputError("energy", f"shape {tuple(energy.shape)}", f"{tuple(drawn.shape[:2])}, one a candidate")
             if bool(torch.isnan(energy).any() | (energy == -torch.inf).any()):
-                raise NotFinite(f"energy: not finite at step {info.i}; +inf refuses a candidate")
+                raise NotFinite(f"energy: not finite at step {info.index}; +inf refuses a candidate")
             # A sample that has enough draws no more, whatever the rest of its batch needs.
             parts.append((drawn, energy.masked_fill(enough[:, None], torch.inf)))
             energies = torch.cat([part[1] for part in parts], dim=1)

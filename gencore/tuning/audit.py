@@ -19,7 +19,6 @@ from gencore import components
 from gencore.context import Interceptor
 from gencore.errors import InputError
 from gencore.interceptors.flops import BlockFlops
-from gencore.interceptors.schedules import whole
 from gencore.request import Request, request
 from gencore.settings import parse, spell
 from gencore.tuning.fidelity import Fidelity, fidelity, loss
@@ -36,17 +35,17 @@ CACHES = (
 )  # fmt: skip
 """Candidates with regular schedules."""
 
-ORDERS = (0, 1, 2)
-"""Orders of forecast whose irregular schedules are searched."""
+SEARCH = ("taylorseer:order=0", "taylorseer:order=1", "taylorseer:order=2,basis=newton", "delta-dit")
+"""Caches that take a list of ``steps``, whose irregular schedules are searched."""
 
 SAMPLES = 4
 """Audited samples, where nothing says how many."""
 
 PROBES = 12
-"""Steps between the second and the last whose own error is measured for one order; the others are interpolated."""
+"""Steps between the second and the last whose own error is measured for one cache; the others are interpolated."""
 
 SCHEDULES = 16
-"""Irregular schedules of one order that are measured, at most."""
+"""Irregular schedules of one cache that are measured, at most."""
 
 Report = Callable[[int, int, str], None]
 """``report(index, total, what was run)``."""
@@ -169,14 +168,14 @@ class Runs:
 
 
 def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequence[str] = CACHES,
-          orders: Sequence[int] = ORDERS, callback: Report | None = None, **options: Any) -> Audit:  # fmt: skip
+          search: Sequence[str] = SEARCH, callback: Report | None = None, **options: Any) -> Audit:  # fmt: skip
     """Measure caches on a pipeline.
 
     Args:
         on: samples to compare, or one ``{word: value}`` a sample (bare values where the pipeline has one word); None
             takes as many as the words in `options` say, and 4 where they say one.
         caches: further candidates, ``"name:key=value"``.
-        orders: of forecast, whose schedules are searched; each costs up to 29 runs.
+        search: caches that take ``steps``, whose irregular schedules are searched; each costs up to 29 runs.
         callback: called after every run.
         options: of `Pipeline.generate`; the seed is 0 unless said.
 
@@ -184,17 +183,17 @@ def audit(pipe: Pipeline, on: int | Sequence[Any] | None = None, *, caches: Sequ
         InputError: options or candidates that cannot be used, or none that runs and saves work.
     """
     said, asked = _request(pipe, on, options)
-    n, searched = len(asked.times) - 1, [whole("orders", order, 0) for order in orders]
+    n, searched = len(asked.times) - 1, [parse(text, "search") for text in search]
     wanted = [parse(text, "caches") for text in caches]
-    for interceptor in wanted:
+    for interceptor in (*wanted, *({**settings, "steps": [0]} for settings in searched)):
         components.build("interceptor", interceptor)
     probes = sorted({2, *(1 + round(k * (n - 2) / (PROBES - 1)) for k in range(PROBES))} & set(range(1, n)))
     counts = sorted({max(1, round(k * n / SCHEDULES)) for k in range(1, SCHEDULES + 1)} - {n})
     total = 1 + len(wanted) + len(searched) * (len(probes) + len(counts))
     runs = Runs(pipe, said, callback or (lambda index, total, note: None), total)
     found = [runs.measure(interceptor) for interceptor in wanted]
-    for order in searched:
-        found += _searched(runs, order, n, probes, counts)
+    for settings in searched:
+        found += _searched(runs, settings, n, probes, counts)
     points = tuple(point for point in found if point is not None)
     if not points:
         reasons = dict.fromkeys(runs.refused.values())
@@ -227,19 +226,16 @@ def _words(pipe: Pipeline, on: Sequence[Any]) -> dict[str, list[Any]]:
     return {word: [row[word] for row in rows if row is not None] for word in rows[0] or {}}
 
 
-def _searched(runs: Runs, order: int, n: int, probes: Sequence[int], counts: Sequence[int]) -> list[Point | None]:
+def _searched(runs: Runs, settings: Mapping[str, Any], n: int, probes: Sequence[int], counts: Sequence[int]
+              ) -> list[Point | None]:  # fmt: skip
     """Points of the best schedules of `counts` computed steps, by the errors of the `probes`, each on its own."""
     measured = {}
     for i in probes:
-        alone = runs.compare(_forecast(order, [step for step in range(n) if step != i]))
+        alone = runs.compare({**settings, "steps": [step for step in range(n) if step != i]})
         if alone is None:
             return []
         measured[i] = loss(alone.worst, alone.unit)
     amplitude = np.interp(range(n), list(measured), list(measured.values())) if measured else [0.0] * n
+    order = components.build("interceptor", {**settings, "steps": [0]}).config().get("order", 0)
     schedules = best_schedules([float(a) for a in amplitude], order)
-    return [runs.measure(_forecast(order, schedules[count - 1])) for count in counts]
-
-
-def _forecast(order: int, steps: Sequence[int]) -> dict[str, Any]:
-    basis = {"basis": "newton"} if order > 1 else {}
-    return {"type": "taylorseer", "order": order, **basis, "steps": list(steps)}
+    return [runs.measure({**settings, "steps": list(schedules[count - 1])}) for count in counts]

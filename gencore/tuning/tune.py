@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from gencore.errors import Negative
-from gencore.plan import Plan
-from gencore.tuning.audit import CACHES, ORDERS, Audit, Report, Runs, audit
+from gencore.tuning.audit import CACHES, SEARCH, Audit, Report, Runs, audit
+from gencore.tuning.cache_plan import CachePlan
 from gencore.tuning.fidelity import read_budget, within
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def tune(pipe: Pipeline, budget: str | float = "35dB", on: int | Sequence[Any] | None = None, *,
-         caches: Sequence[str] = CACHES, orders: Sequence[int] = ORDERS, callback: Report | None = None,
-         **options: Any) -> Plan:  # fmt: skip
+         caches: Sequence[str] = CACHES, search: Sequence[str] = SEARCH, callback: Report | None = None,
+         **options: Any) -> CachePlan:  # fmt: skip
     """The fastest of the audited caches whose worst sample stays within a budget.
 
     Fast means few floating-point operations in blocks.  Equal calls give equal plans.
@@ -25,18 +25,18 @@ def tune(pipe: Pipeline, budget: str | float = "35dB", on: int | Sequence[Any] |
         budget: ``"35dB"``, a PSNR to the uncached sample, or for tokens ``"90%"``, the share that is equal; a number is
             taken in the unit of the data.
         on: samples to compare, or one ``{word: value}`` a sample; more of them promise more.
-        caches, orders, callback, options: of `gencore.tuning.audit.audit`, which says what a run costs.
+        caches, search, callback, options: of `gencore.tuning.audit.audit`, which says what a run costs.
 
     Raises:
         Negative: the budget is out of reach; the text says how near the best came.
         InputError: a budget or options that cannot be used.
     """
     read_budget(budget)
-    audited = audit(pipe, on, caches=caches, orders=orders, callback=callback, **options)
+    audited = audit(pipe, on, caches=caches, search=search, callback=callback, **options)
     return choose(pipe, audited, budget)
 
 
-def choose(pipe: Pipeline, audited: Audit, budget: str | float) -> Plan:
+def choose(pipe: Pipeline, audited: Audit, budget: str | float) -> CachePlan:
     """The plan for one budget of an audit, after two runs with seeds it has not seen.
 
     Raises:
@@ -52,5 +52,5 @@ def choose(pipe: Pipeline, audited: Audit, budget: str | float) -> Plan:
     other = [max(seeds) + 1 + i for i in range(len(seeds))]
     held_out = Runs(pipe, {**audited.options, "seed": other}).compare(point.interceptor)
     assert held_out is not None
-    return Plan(point.interceptor, audited.steps, point.share, point.fidelity._asdict(),
+    return CachePlan(point.interceptor, audited.steps, point.share, point.fidelity._asdict(),
                 held_out._asdict(), least, audited.recipe)  # fmt: skip

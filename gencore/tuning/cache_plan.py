@@ -1,4 +1,4 @@
-"""A plan: the cache that an audit found for one model, with what was measured of it, as a small JSON file."""
+"""A cache plan: the cache that an audit found for one model, with what was measured of it, as a small JSON file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEASURED_WITH = ("sampler", "guidance", "size", "transforms")
 
 
 @dataclass(frozen=True)
-class Plan:
+class CachePlan:
     """Attached to a run as ``pipe.generate(interceptors=[plan])`` or ``--cache fast.json``.
 
     Args:
@@ -74,7 +74,7 @@ class Plan:
         return path
 
     @classmethod
-    def load(cls, path: str | Path) -> Plan:
+    def load(cls, path: str | Path) -> CachePlan:
         """What `save` wrote.
 
         Raises:
