@@ -36,6 +36,8 @@ LOADERS = {
     "gencore/testing/__init__.py": "its own public names",
     "gencore/testing/conformance/discovery.py": "the package that is checked",
     "benchmarks/run.py": "the benchmarks beside it",
+    "modalities/robot/src/gencore_robot/environments.py": "the environment typed after --env, as gymnasium does",
+    "modalities/robot/src/gencore_robot/experts/library.py": "the function typed after --expert",
 }
 """The only files that import by a name they are given, and whose names these are."""
 NOT_TYPES = [

@@ -198,7 +198,7 @@ def test_a_policy_acts_on_observations_in_robot_units(pipe: Pipeline) -> None:
     assert policy.predict_chunk(seen, prefix=decided[:, :0]).shape == (2, 16, 2)
 
 
-@pytest.mark.parametrize("preset", ["two-way-reach", "two-way-reach-regression", "tiny"])
+@pytest.mark.parametrize("preset", ["two-way-reach", "two-way-reach-regression", "reach-tiny"])
 def test_presets_train_and_evaluate(preset: str, episodes: Episodes, tmp_path: Path) -> None:
     training = resolve("preset", f"robot/{preset}")(episodes, steps=2, batch=4)  # type: ignore[operator]
     data = Robot().dataset(None, training.pipeline, held_out=True)

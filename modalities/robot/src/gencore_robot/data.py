@@ -73,7 +73,7 @@ class Episodes(Data):
             otherwise: the robot of episodes that do not say theirs.
 
         Raises:
-            InputError: such an episode, and no `otherwise`.
+            InputError: such an episode, and no `otherwise`; or two robots of one name.
         """
         found: dict[str, Embodiment] = {}
         for episode in self.episodes:
@@ -81,7 +81,10 @@ class Episodes(Data):
             if robot is None:
                 raise InputError("data", f"{episode.name} without the robot it was recorded on", "its embodiment",
                                  f"{ROBOT} in the folder says it for all")  # fmt: skip
-            found.setdefault(robot.name, robot)
+            known = found.setdefault(robot.name, robot)
+            if (known.state, known.action, known.control_hz) != (robot.state, robot.action, robot.control_hz):
+                raise InputError("data", f"{episode.name} of another robot '{robot.name}' than those before",
+                                 "one embodiment for each name")  # fmt: skip
         return list(found.values())
 
     def of(self, robot: str) -> Episodes:
@@ -139,10 +142,10 @@ def open_episodes(source: Path, *, held_out: bool = False) -> Episodes:
         held_out: take that sub-folder.
 
     Raises:
-        InputError: nothing there, or a damaged file.
+        InputError: nothing there, a damaged file, or a LeRobot dataset of another rate than its robot.
     """
     from gencore_robot.readers.hdf5 import act_episode
-    from gencore_robot.readers.lerobot import lerobot_episodes
+    from gencore_robot.readers.lerobot import lerobot_episodes, rate
     from gencore_robot.readers.rdt import INSTRUCTIONS, rdt_episode
 
     if not source.exists():
@@ -162,5 +165,7 @@ def open_episodes(source: Path, *, held_out: bool = False) -> Episodes:
         found = [rdt_episode(file) if file.with_name(INSTRUCTIONS).is_file() else act_episode(file) for file in files]
     if robot.is_file():
         known = load(robot)
+        if (source / "meta" / "info.json").is_file() and (hz := rate(source)) != known.control_hz:
+            raise InputError(f"{robot}: control_hz", known.control_hz, f"{hz:g}, the fps of the dataset")
         found = [episode if episode.embodiment else replace(episode, embodiment=known) for episode in found]
     return Episodes(found)

@@ -41,7 +41,7 @@ def registered(env_id: str) -> str:
     if module:
         try:
             import_module(module)
-        except ImportError as fault:
+        except (ImportError, TypeError, ValueError) as fault:
             raise InputError("--env", env_id, "an importable module before ':'", str(fault)) from fault
     if name not in gymnasium.registry:
         hint = nearest(name, gymnasium.registry) or "write package:Id-v0 to import the package that registers it"
@@ -65,7 +65,11 @@ def make(env_id: str, mapping: EnvMapping, arguments: Mapping[str, Any] | None =
         raise
     except (gymnasium.error.Error, TypeError, ValueError) as fault:
         raise _refused(env_id, settings, fault) from fault
-    mapping.check(env.observation_space, env.action_space)
+    try:
+        mapping.check(env.observation_space, env.action_space)
+    except BaseException:
+        env.close()
+        raise
     return env
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
-    except (BadZipFile, AttributeError, EOFError) as fault:
+    except (BadZipFile, TypeError, EOFError, zlib.error) as fault:
         raise ValueError("no complete .npz file") from fault
 
 

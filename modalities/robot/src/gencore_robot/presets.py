@@ -2,7 +2,8 @@
 
 ``transfer-cube`` is the packaged default.  ``two-way-reach`` has two ways to the goal, ``reach-named`` an instruction
 that says which, ``reach-two`` two robots in one network; ``two-way-reach-regression`` is the same network without
-diffusion.  ``rdt-1b`` and ``rdt-170m`` are the published networks (arXiv:2410.07864).
+diffusion.  ``pixels`` sees through the cameras of a team's own robot.  ``rdt-1b`` and ``rdt-170m`` are the published
+networks (arXiv:2410.07864).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gencore.tokenizer import Tokenizer
 from gencore.training.preset import Training
 from gencore_robot.backbones.rdt import RDT, SIZES, STREAMS
 from gencore_robot.codec import ActionCodec
+from gencore_robot.conditioning.frames import CameraFrames
 from gencore_robot.conditioning.lowdim import LowDim
 from gencore_robot.conditioning.observation import Observation
 from gencore_robot.conditioning.phrases import PhraseList
@@ -35,6 +37,7 @@ from gencore_robot.embodiments.embodiment import Embodiment
 from gencore_robot.embodiments.library import load
 from gencore_robot.importers.rdt import SAMPLER, STEPS, assemble
 from gencore_robot.objective import ActionDenoising
+from gencore_robot.readers.pictures import roles
 from gencore_robot.readers.tokens import require_tokens
 from gencore_robot.regression import ActionRegression, Fading
 from gencore_robot.statistics import Statistics
@@ -45,12 +48,14 @@ if TYPE_CHECKING:
 
 DROP = {"frequency": 0.1, "indicator": 0.1, "state": 0.1, "language": 0.1}
 """Published rates of absent conditions; views are dropped by the objective, each on its own."""
+LARGEST = 128
+"""Pixels along a side up to which ``pixels`` sees pictures as they are; larger ones are averaged down."""
 _WARMUP, _AVERAGED = 0.03, 0.05
 
 
 def _small(
     data: Episodes,
-    robot: str,
+    robot: str | None,
     card: Mapping[str, Any],
     *,
     width: int,
@@ -63,28 +68,33 @@ def _small(
     phrases: bool = False,
     robots: bool = False,
     regression: bool = False,
+    cameras: bool = False,
 ) -> Training:
-    """A small RDT on low-dimensional observations, without cameras; a state of the environment is read where the data
+    """A small RDT on low-dimensional observations; without cameras, a state of the environment is read where the data
     have one.
 
     Args:
-        robot: of episodes that do not say theirs.
+        robot: of episodes that do not say theirs; None refuses those.
         card: what ``gencore info`` shows, and `execute`, the actions of a chunk before the next prediction.
         phrases: whether the instructions of the data are read, as one learned token each.
         robots: keep actions and states in the unified space, for several robots in one network; otherwise they are
             standardised for the one.
+        cameras: see the robot's pictures by a small network that is trained with the rest, `Pictures`.
         regression: predict the mean action, see `gencore_robot.regression`.
 
     Raises:
         InputError: data of several robots without `robots`, or without instructions where those are read.
     """
-    found = data.robots(load(robot))
+    found = data.robots(None if robot is None else load(robot))
     if len(found) > 1 and not robots:
         raise InputError("data", ", ".join(one.name for one in found), "episodes of one robot",
                          "preset reach-two trains several in one network")  # fmt: skip
     tokenizer, state = _unified(horizon) if robots else _standardised(data, found[0], horizon)
     parts, streams = [state], dict[str, Any]()
-    if data.sees:
+    if cameras:
+        parts.append(frames := _cameras(data, found[0]))
+        streams[frames.name] = {"kind": "pictures", "views": frames.views}
+    elif data.sees:
         parts.append(seen := _environment(data))
         streams[seen.name] = {"dims": seen.dims, "length": 1}
     if phrases:
@@ -132,6 +142,14 @@ def _environment(data: Episodes) -> LowDim:
     return LowDim("env_state", rows.shape[1], mean=mean.tolist(), std=std.tolist())
 
 
+def _cameras(data: Episodes, robot: Embodiment) -> CameraFrames:
+    first = data.episodes[0]
+    seen = roles(robot, first.pictures)
+    height, width, _ = first.pictures[robot.cameras[seen[0]]](first.start).shape
+    factor = -(-max(height, width) // LARGEST)
+    return CameraFrames(len(seen), roles=seen, size=(height // factor, width // factor))
+
+
 def transfer_cube(data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0) -> Training:
     """The packaged default: a cube handed from one arm to the other, joints and the pose of the cube in, 1 s of joint
     targets out, half of which is executed."""
@@ -157,6 +175,22 @@ def reach(data: Episodes, *, steps: int | None = None, batch: int | None = None,
 reach_regression = partial(reach, regression=True)
 reach_named = partial(reach, phrases=True, environments=("gencore/TwoWayReachNamed-v0",))
 reach_two = partial(reach, robots=True, environments=("gencore/TwoWayReach-v0", "gencore/TwoWayReachVelocity-v0"))
+
+
+def pixels(data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0, width: int = 144,
+           depth: int = 4, card: Mapping[str, Any] | None = None) -> Training:  # fmt: skip
+    """A robot of a team's own that sees: state and pictures in, 16 actions out of which 8 are executed, and the
+    instruction where the data have several.
+
+    Args:
+        card: what ``gencore info`` shows beside; ``environments`` makes a packaged policy be found.
+
+    Raises:
+        InputError: data of several robots, that do not say their robot, or without pictures of its cameras.
+    """
+    return _small(data, None, {"execute": 8, **(card or {})}, width=width, depth=depth, heads=4, horizon=16,
+                  steps=steps or 10_000, batch=batch or 32, seed=seed, cameras=True,
+                  phrases=len(data.phrases) > 1)  # fmt: skip
 
 
 def tiny(data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0) -> Training:

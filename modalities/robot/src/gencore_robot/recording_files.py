@@ -10,7 +10,7 @@ import numpy as np
 
 from gencore.errors import InputError
 from gencore.media.files import atomic_path, atomic_write
-from gencore_robot.embodiments.embodiment import Embodiment
+from gencore_robot.embodiments.embodiment import ROLES, Embodiment
 
 LOG = "recording.json"
 
@@ -44,8 +44,11 @@ def write(path: Path, arrays: dict[str, Any], instruction: str, success: bool, s
             file["observations/env_state"] = numbers["env_state"]
         if "images" in arrays:
             frames = np.moveaxis(np.asarray(arrays["images"]), -3, -1)
-            for view in range(frames.shape[1]):
-                file.create_dataset(f"observations/images/view_{view}", data=frames[:, view], compression="gzip")
+            named = [] if robot is None else [robot.cameras[role] for role in ROLES if role in robot.cameras]
+            if len(named) != frames.shape[1]:
+                named = [f"view_{view}" for view in range(frames.shape[1])]
+            for view, camera in enumerate(named):
+                file.create_dataset(f"observations/images/{camera}", data=frames[:, view], compression="gzip")
         file.attrs.update({"instruction": said, "sim": True, "success": success, "seed": seed})
         if robot is not None:
             file.attrs["embodiment"] = json.dumps(robot.config())

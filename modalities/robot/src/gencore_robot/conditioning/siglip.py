@@ -17,7 +17,8 @@ from gencore_robot.conditioning.values import repeated
 
 
 class SigLIPViews(Conditioner):
-    """The word ``images``: for each sample its `views` pictures, (H, W, 3) uint8 or None where a camera is missing.
+    """The word ``images``: for each sample its `views` pictures, uint8 (H, W, 3), or (3, H, W) as mappings give
+    them, or None where a camera is missing.
 
     A missing view is encoded as a picture in the processor's mean colour, which is also what a dropped view becomes;
     it is never a copy of another camera.  Colours must come in the order the network was trained with.
@@ -70,6 +71,8 @@ class SigLIPViews(Conditioner):
                 self._missing = self._encode(np.broadcast_to(colour, (32, 32, 3)).copy())
             return self._missing
         pixels = np.asarray(picture)
+        if pixels.ndim == 3 and pixels.shape[0] == 3 != pixels.shape[2]:
+            pixels = np.moveaxis(pixels, 0, -1)
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise InputError("images", f"{pixels.dtype} of shape {pixels.shape}", "uint8 of shape (H, W, 3), or None")
         if self.cache is None:

@@ -87,11 +87,21 @@ class Field:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Field:
-        """From an entry of an embodiment file."""
+        """From an entry of an embodiment file.
+
+        Raises:
+            InputError: a key is missing or unknown, or a value is of another type or cannot be used.
+        """
         if not isinstance(config, Mapping) or not {"name", "slot"} <= set(config):
             raise InputError("embodiment entry", config, "an object with at least name and slot")
         if stray := [key for key in config if key not in cls.__dataclass_fields__]:
             raise unknown(f"embodiment entry '{config['name']}'", stray[0], cls.__dataclass_fields__)
+        for key, value in config.items():
+            numeric = key in ("scale", "offset", "low", "high")
+            absent = value is None and numeric and key != "offset"
+            if not absent and (isinstance(value, bool) or not isinstance(value, (int, float) if numeric else str)):
+                raise InputError(f"embodiment entry '{config['name']}': {key}", repr(value),
+                                 "a number" if numeric else "a text")  # fmt: skip
         return cls(**config)
 
     def config(self) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def load(source: str | Path) -> Embodiment:
 
     Raises:
         InputError: an unknown name, an unreadable file, or content that cannot be used.
+        PluginError: two distributions bring the same name, or one whose file is not there.
 
     >>> load("aloha-gym").control_hz
     50
@@ -44,7 +45,11 @@ def load(source: str | Path) -> Embodiment:
     if source not in known:
         raise unknown("embodiment", source, known)
     package, _, file = known[source].partition(":")
-    return parse(files(package).joinpath(file).read_text("utf-8"), source)
+    try:
+        text = files(package).joinpath(file).read_text("utf-8")
+    except (ImportError, OSError, UnicodeDecodeError) as error:
+        raise PluginError(f"embodiment '{source}': no readable file at {known[source]} ({error})") from error
+    return parse(text, source)
 
 
 def sources() -> dict[str, str]:
@@ -60,6 +65,11 @@ def sources() -> dict[str, str]:
 
 
 def read(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:

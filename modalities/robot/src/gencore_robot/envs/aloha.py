@@ -29,7 +29,7 @@ class Aloha(gymnasium.Env):
     Observation: `agent_pos` (14,) float64, joints and grippers as in `gencore_robot.envs.viperx`; `env_state`, the
     pose of each object (x y z in metres, quaternion w x y z), which a real robot does not know
     (``metadata["privileged"]``); with `cameras` also `pixels`, a (height, width, 3) uint8 frame each.
-    Action (14,) float32: joint targets.
+    Action (14,) float32: joint targets in radians and grippers from 0 to 1, in the order of `agent_pos`.
 
     Args:
         cameras: of `CAMERAS`, rendered at every step; that takes a working OpenGL and most of the time.
@@ -83,9 +83,7 @@ class Aloha(gymnasium.Env):
         super().reset(seed=seed)
         places = self.np_random.uniform(self.low, self.high)
         drawn = np.concatenate([np.concatenate((place, [1.0, 0.0, 0.0, 0.0])) for place in places])
-        state = np.asarray((options or {}).get("env_state", drawn), dtype=np.float64)
-        if state.shape != drawn.shape or not np.isfinite(state).all():
-            raise InputError("env_state", f"shape {state.shape}", f"{drawn.shape[0]} finite values")
+        state = _checked("env_state", (options or {}).get("env_state", drawn), len(drawn))
         mujoco.mj_resetData(self._model, self._data)
         self._data.qpos[:16], self._data.ctrl[:], self._data.qpos[16:] = viperx.HOME, viperx.HOME, state
         mujoco.mj_forward(self._model, self._data)
@@ -97,9 +95,7 @@ class Aloha(gymnasium.Env):
         Raises:
             InputError: an action of another shape, or not finite.
         """
-        target = np.asarray(action, dtype=np.float64)
-        if target.shape != (14,) or not np.isfinite(target).all():
-            raise InputError("action", f"shape {target.shape}", "14 finite joint targets")
+        target = _checked("action", action, 14)
         self._data.ctrl[:] = viperx.controls(target)
         viperx.advance(self._model, self._data)
         reward = self._reward(viperx.touching(self._model, self._data))
@@ -135,6 +131,15 @@ class Aloha(gymnasium.Env):
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+
+
+def _checked(what: str, values: Any, count: int) -> np.ndarray:
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != (count,):
+        raise InputError(what, f"shape {found.shape}", f"({count},) numbers")
+    if bad := np.flatnonzero(~np.isfinite(found)).tolist():
+        raise InputError(what, f"entry {bad[0]} that is {found[bad[0]]}", "finite numbers")
+    return found
 
 
 class AlohaTransferCube(Aloha):

@@ -24,7 +24,7 @@ Control = Literal["position", "velocity"]
 
 
 class TwoWayReach(gymnasium.Env):
-    """Coordinates are in [-1, 1]; a step moves the point towards the action by at most 0.06.
+    """Coordinates are in [-1, 1], where the point stays; a step moves it towards the action by at most 0.06.
 
     Observation: `agent_pos` (2,) the point; `env_state` (4,) left and right target; with `named` also `target`,
     0 = left, 1 = right.  Action (2,): where to go, or the velocity for a tenth of a second.  Reward 1 at a target that
@@ -102,7 +102,7 @@ class TwoWayReach(gymnasium.Env):
         else:
             move = np.clip(goal, -FASTEST, FASTEST) / HZ
         distance = float(np.linalg.norm(move))
-        self._point = self._point + move * min(1.0, SPEED / max(distance, 1e-12))
+        self._point = np.clip(self._point + move * min(1.0, SPEED / max(distance, 1e-12)), -1.0, 1.0)
         reached = self.reached
         success = reached >= 0 and (not self.named or reached == self._wanted)
         touched = bool(np.linalg.norm(self._point - DISC) < RADIUS)

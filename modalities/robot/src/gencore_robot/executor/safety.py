@@ -1,8 +1,13 @@
-"""Limits of actions, and how often a policy wanted to leave them."""
+"""Limits of actions, and how often a policy wanted to leave them.
+
+A policy whose demonstrations lie on a limit, such as a gripper that is shut, predicts values a little on either side of
+it: about every second action is clamped by little, and nothing is wrong.  Each entry is reported on its own, because
+entries differ in unit and an arm joint that is clamped means something else.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +20,7 @@ class Clamp:
     """Clamps actions to limits and counts.
 
     Args:
-        low, high: (A,) or scalars, in the unit of the action.
+        low, high: (A,) or scalars, in the units of the action.
 
     Raises:
         InputError: a low limit above its high one.
@@ -27,9 +32,12 @@ class Clamp:
 
     low: np.ndarray
     high: np.ndarray
-    actions: int = 0
-    clamped: int = 0
-    largest: float = 0.0
+    actions: int = field(default=0, init=False)
+    clamped: int = field(default=0, init=False)
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, int), init=False)
+    """(A,) actions whose entry was clamped."""
+    excess: np.ndarray = field(default_factory=lambda: np.zeros(0), init=False)
+    """(A,) how far each entry was beyond its limit at most, in its own unit."""
 
     def __post_init__(self) -> None:
         if not (np.asarray(self.low) <= np.asarray(self.high)).all():
@@ -45,12 +53,19 @@ class Clamp:
             raise InputError("action", "a value that is not finite", "finite values", "the policy predicted it")
         kept = np.clip(action, self.low, self.high)
         outside = np.abs(kept - action)
+        if not self.counts.size:
+            self.counts, self.excess = np.zeros(action.shape[1], int), np.zeros(action.shape[1])
         self.actions += len(action)
         self.clamped += int((outside > 0).any(axis=1).sum())
-        self.largest = max(self.largest, float(outside.max(initial=0.0)))
+        self.counts = self.counts + (outside > 0).sum(axis=0)
+        self.excess = np.maximum(self.excess, outside.max(axis=0, initial=0.0))
         return kept
 
     def report(self) -> dict[str, Any]:
-        """Actions seen and clamped, their share, and the largest excess of one value."""
+        """Actions seen and clamped, their share, the largest excess of one value, and ``entries``: of each entry that
+        was clamped its index, how often, and by how much at most in its own unit."""
         share = self.clamped / self.actions if self.actions else 0.0
-        return {"actions": self.actions, "clamped": self.clamped, "share": share, "largest_excess": self.largest}
+        entries = [{"index": int(i), "clamped": int(self.counts[i]), "largest_excess": float(self.excess[i])}
+                   for i in np.flatnonzero(self.counts)]  # fmt: skip
+        return {"actions": self.actions, "clamped": self.clamped, "share": share,
+                "largest_excess": float(self.excess.max(initial=0.0)), "entries": entries}  # fmt: skip

@@ -17,21 +17,22 @@ from gencore.errors import InputError, unknown
 from gencore.settings import parse
 from gencore_robot.experts.reach import reach, reach_velocity
 from gencore_robot.experts.transfer_cube import transfer_cube
+from gencore_robot.wrappers.source import entry, has
 
 Act = Callable[[Mapping[str, Any]], np.ndarray]
 Expert = Callable[[Mapping[str, Any], np.random.Generator], Act]
 
 
 def _transfer_cube(obs: Mapping[str, Any], rng: np.random.Generator, jitter: float = 0.0) -> Act:
-    plan = transfer_cube(obs["env_state"], rng, jitter)
+    plan = transfer_cube(entry(obs, "env_state"), rng, jitter)
     targets = iter(plan)
     return lambda obs: next(targets, plan[-1])
 
 
 def _reach(go: Callable[..., np.ndarray], obs: Mapping[str, Any], rng: np.random.Generator) -> Act:
     drawn = int(rng.integers(2))
-    side = int(obs.get("target", drawn))
-    return lambda obs: go(obs["agent_pos"], obs["env_state"], side)
+    side = int(entry(obs, "target")) if has(obs, "target") else drawn
+    return lambda obs: go(entry(obs, "agent_pos"), entry(obs, "env_state"), side)
 
 
 EXPERTS: dict[str, Callable[..., Act]] = {
@@ -52,7 +53,7 @@ def find(text: str) -> tuple[Callable[..., Act], dict[str, Any]]:
     if attribute.isidentifier():
         try:
             return getattr(import_module(module), attribute), {}
-        except (ImportError, AttributeError) as fault:
+        except (ImportError, AttributeError, TypeError, ValueError) as fault:
             raise InputError("expert", text, "package.module:function", str(fault)) from fault
     settings = parse(text, "expert")
     name = settings.pop("type")

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from gencore.denoised import Prediction
-from gencore.errors import CheckpointError, InputError
+from gencore.errors import CheckpointError
 from gencore.weights.keymap import Keymap
 from gencore_robot.backbones.norms import NormName
 from gencore_robot.backbones.rdt import BEFORE, RDT
@@ -58,7 +58,7 @@ def build(state: Mapping[str, Tensor], config: Mapping[str, Any], norm: NormName
     width, head = state[TABLE].shape[-1], len(state[FIRST])
     adaptors = {part: _adaptor(state, f"{part}_adaptor") for part in ("lang", "img", "state")}
     slots, rest = divmod(adaptors["state"][1], 2)
-    scheduler = config.get("noise_scheduler", {})
+    scheduler = config.get("noise_scheduler") or {}
     kind = str(scheduler.get("prediction_type", "sample"))
     if rest or kind not in _KINDS:
         given = f"{adaptors['state'][1]} state channels" if rest else f"prediction_type {kind}"
@@ -126,9 +126,9 @@ def _grid(config: Mapping[str, Any], part: str, length: int) -> list[int] | None
 
 
 def _agree(config: Mapping[str, Any], net: RDT) -> None:
-    inner = {**config, **config.get("rdt", {})}
+    inner = {**config, **(config.get("rdt") or {})}
     ours = net.config()
     for theirs, mine in (("hidden_size", "width"), ("depth", "depth"), ("num_heads", "heads"),
                          ("pred_horizon", "horizon"), ("action_dim", "slots")):  # fmt: skip
         if theirs in inner and inner[theirs] != ours[mine]:
-            raise InputError("checkpoint", f"config.json with {theirs} {inner[theirs]}", f"{ours[mine]} as the weights")
+            raise CheckpointError("checkpoint", f"config.json with {theirs} {inner[theirs]}", f"{ours[mine]} as the weights")

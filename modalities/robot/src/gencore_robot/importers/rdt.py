@@ -59,7 +59,7 @@ def network(state: Mapping[str, Tensor], config: Mapping[str, Any], norm: NormNa
         raise CheckpointError("checkpoint", told, "weights of RDTRunner", hint)
     net = build(state, config, norm)
     load_strict(net, KEYS.apply(state, {name: value.shape for name, value in net.state_dict().items()}, hint))
-    scheduler = config.get("noise_scheduler", {})
+    scheduler = config.get("noise_scheduler") or {}
     schedule, steps = scheduler.get("beta_schedule", "squaredcos_cap_v2"), scheduler.get("num_train_timesteps", 1000)
     process = TableProcess.named(schedule, steps, single=True)
     told = net.config()

@@ -12,11 +12,13 @@ from torch import Tensor
 from gencore.data import Data
 from gencore.errors import InputError
 from gencore_robot.codec import ActionCodec
+from gencore_robot.conditioning.frames import CameraFrames
 from gencore_robot.conditioning.lowdim import LowDim
 from gencore_robot.conditioning.observation import Observation
 from gencore_robot.conditioning.precomputed import Precomputed
 from gencore_robot.data import Episodes, Numbers
 from gencore_robot.readers.episode import chunk
+from gencore_robot.readers.pictures import pictures, require_pictures
 from gencore_robot.readers.tokens import require_tokens, tokens
 
 if TYPE_CHECKING:
@@ -27,22 +29,26 @@ class ActionChunks(Data):
     """One item a step that may begin a sample, so that every episode counts by its length.
 
     An item is ``data`` (horizon, A) and ``state`` (S,) in the robot's units, float32, ``env_state`` (E,) where all
-    episodes have one, and ``instruction``, drawn by the seed and the item's number.
+    episodes have one, ``images`` (views, 3, H, W) uint8 of its cameras, and ``instruction``, drawn by the seed and the
+    item's number.
 
     Args:
         episodes: of one robot.
         codec: of that robot.
         frequency: actions a second; None is the embodiment's.
         read: encoders whose tokens lie beside the episodes and belong to the items.
+        cameras: what the pictures of the items are for; None reads none.
 
     Raises:
-        InputError: episodes without those tokens.
+        InputError: episodes without those tokens or pictures.
     """
 
     def __init__(self, episodes: Episodes, codec: ActionCodec, *, frequency: float | None = None, seed: int = 0,
-                 read: Sequence[Precomputed] = ()) -> None:  # fmt: skip
+                 read: Sequence[Precomputed] = (), cameras: CameraFrames | None = None) -> None:  # fmt: skip
         require_tokens(episodes.episodes, read)
-        self.codec, self.seed, self.read = codec, seed, list(read)
+        if cameras is not None:
+            require_pictures(episodes.episodes, cameras, codec.embodiment)
+        self.codec, self.seed, self.read, self.cameras = codec, seed, list(read), cameras
         self.frequency = float(codec.embodiment.control_hz if frequency is None else frequency)
         self._take(episodes)
 
@@ -75,6 +81,8 @@ class ActionChunks(Data):
         episode = self.episodes.episodes[number]
         for part in self.read:
             item |= tokens(episode, step, part)
+        if self.cameras is not None:
+            item["images"] = pictures(episode, step, self.cameras, self.codec.embodiment)
         return {**item, "instruction": episode.instruction(np.random.default_rng((self.seed, index)))}
 
     def before(self, index: int) -> Tensor:
@@ -109,6 +117,8 @@ class ActionChunks(Data):
         for number, episode in enumerate(self.episodes.episodes):
             try:
                 self.numbers(number)
+                if self.cameras is not None:
+                    pictures(episode, episode.length - 1, self.cameras, self.codec.embodiment)
             except InputError as error:
                 faults[episode.name] = str(error)
         self._take(self.episodes.without(faults))
@@ -158,6 +168,7 @@ def chunks_of(episodes: Episodes, pipe: Pipeline) -> ActionChunks | UnifiedChunk
     """
     parts = pipe.conditioner.parts if isinstance(pipe.conditioner, Observation) else [pipe.conditioner]
     read = [part for part in parts if isinstance(part, Precomputed)]
+    cameras = next((part for part in parts if isinstance(part, CameraFrames)), None)
     if any(isinstance(part, LowDim) for part in parts) and not episodes.sees:
         raise InputError("data", "episodes without env_state", "low-dimensional state of the environment in each")
     if isinstance(pipe.tokenizer, ActionCodec):
@@ -165,8 +176,9 @@ def chunks_of(episodes: Episodes, pipe: Pipeline) -> ActionChunks | UnifiedChunk
         if others or robot.config() != pipe.tokenizer.embodiment.config():
             given = ", ".join(one.name for one in (robot, *others))
             raise InputError("data", f"episodes of {given}", f"of {pipe.tokenizer.embodiment.name}, the model's robot")
-        return ActionChunks(episodes, pipe.tokenizer, read=read)
+        return ActionChunks(episodes, pipe.tokenizer, read=read, cameras=cameras)
     horizon = pipe.tokenizer.spec().sizes[0]
     return UnifiedChunks([
-        ActionChunks(episodes.of(robot.name), ActionCodec(robot, horizon), read=read) for robot in episodes.robots()
+        ActionChunks(episodes.of(robot.name), ActionCodec(robot, horizon), read=read, cameras=cameras)
+        for robot in episodes.robots()
     ])  # fmt: skip

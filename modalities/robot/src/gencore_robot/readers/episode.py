@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ class Episode:
         environment: reads the low-dimensional state of the environment (T, E), float64, as `numbers` does; None where
             there is none.
         embodiment: the robot it was recorded on, where the data say so.
+        pictures: of every camera, what reads its (H, W, 3) uint8 picture of a step; red comes first, unless the data
+            hold raw pictures in another order.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Episode:
     instructions: tuple[tuple[str, ...], ...] = ()
     environment: Callable[[], np.ndarray] | None = None
     embodiment: Embodiment | None = None
+    pictures: Mapping[str, Callable[[int], np.ndarray]] = field(default_factory=dict)
 
     def instruction(self, rng: np.random.Generator) -> str:
         """One text, each group equally likely; empty where there is none."""

@@ -8,7 +8,7 @@ uint8 rows of an encoded picture with zeros behind it, or (T,) such rows of thei
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,15 @@ def frames(path: Path, camera: str, steps: Sequence[int], order: str = "bgr") ->
     return np.stack([pictures[step] for step in steps])
 
 
+def cameras(path: Path, file: h5py.File) -> dict[str, Callable[[int], np.ndarray]]:
+    """What reads the pictures of each camera of the file, see `Episode`; encoded ones come as their colours are."""
+    return {camera: partial(_picture, path, camera) for camera in file.get(IMAGES, ())}
+
+
+def _picture(path: Path, camera: str, step: int) -> np.ndarray:
+    return frames(path, camera, [step], "rgb")[0]
+
+
 def decoded(row: Any, order: str, where: str) -> np.ndarray:
     """(H, W, 3) uint8 of an encoded picture; zeros behind it are not read."""
     try:
@@ -136,8 +145,10 @@ def act_episode(path: Path) -> Episode:
         length = len(dataset(file, STATE, path))
         seen = partial(environment, path) if ENVIRONMENT in file else None
         said, robot = str(file.attrs.get("instruction", "")), file.attrs.get("embodiment")
+        seeing = cameras(path, file)
     return Episode(str(path), length, partial(numbers, path), instructions=((said,),) if said else (), environment=seen,
-                   embodiment=None if robot is None else parse(str(robot), str(path)))  # fmt: skip
+                   embodiment=None if robot is None else parse(str(robot), str(path)),
+                   pictures=seeing)  # fmt: skip
 
 
 def environment(path: Path, key: str = ENVIRONMENT) -> np.ndarray:

@@ -37,7 +37,7 @@ def lerobot_episodes(root: Path, state: str = STATE, action: str = ACTION) -> li
         for row in table(file).to_pylist():
             for key in ("episode_index", "length", "data/chunk_index", "data/file_index"):
                 require(list(row), key, str(file))
-            place = info["data_path"].format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+            place = _place(info["data_path"], row)
             index, length = int(row["episode_index"]), int(row["length"])
             read = partial(numbers, root / place, index, length, state, action)
             tasks = tuple(row.get("tasks") or ())
@@ -47,6 +47,14 @@ def lerobot_episodes(root: Path, state: str = STATE, action: str = ACTION) -> li
     if not found:
         raise InputError("dataset", root, "episodes under meta/episodes")
     return sorted(found, key=lambda episode: int(episode.name.rsplit(" ", 1)[1]))
+
+
+def _place(pattern: str, row: dict[str, Any]) -> str:
+    """Where the steps of an episode lie in their dataset."""
+    try:
+        return pattern.format(chunk_index=row["data/chunk_index"], file_index=row["data/file_index"])
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise InputError("dataset: data_path", repr(pattern), "a pattern of chunk_index and file_index") from error
 
 
 def rate(root: Path) -> float:
@@ -65,6 +73,8 @@ def described(root: Path) -> dict[str, Any]:
         info = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise InputError("dataset", root, "a LeRobot folder with meta/info.json", str(error)) from error
+    if not isinstance(info, dict):
+        raise InputError("dataset", file, "a JSON object")
     version = str(info.get("codebase_version", "none"))
     if not version.startswith("v3."):
         raise InputError(f"{file}: codebase_version", version, "v3.x", "convert it with LeRobot")

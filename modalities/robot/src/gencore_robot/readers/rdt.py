@@ -18,7 +18,7 @@ from gencore.errors import InputError
 from gencore_robot.codec import ActionCodec
 from gencore_robot.readers.encoded import encoded
 from gencore_robot.readers.episode import Episode, chunk
-from gencore_robot.readers.hdf5 import frames, numbers
+from gencore_robot.readers.hdf5 import cameras, frames, numbers, opened
 from gencore_robot.statistics import Statistics
 
 SHORTEST, MOVED, HISTORY = 128, 1e-2, 2
@@ -50,7 +50,10 @@ def rdt_episode(path: Path) -> Episode:
     qpos, _ = numbers(path)
     if len(qpos) < SHORTEST:
         raise InputError(f"{path}: steps", len(qpos), f"at least {SHORTEST}")
-    return Episode(str(path), len(qpos), partial(numbers, path), first_moving(qpos) - 1, instructions(path))
+    with opened(path) as file:
+        seeing = cameras(path, file)
+    return Episode(str(path), len(qpos), partial(numbers, path), first_moving(qpos) - 1, instructions(path),
+                   pictures=seeing)  # fmt: skip
 
 
 def instructions(path: Path) -> tuple[tuple[str, ...], ...]:

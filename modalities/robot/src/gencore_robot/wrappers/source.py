@@ -85,6 +85,8 @@ class Source:
             return [self.text] * _rows(obs) if batched else self.text
         if self.views:
             frames = [np.asarray(entry(obs, view)) for view in self.views]
+            if len(sizes := {frame.shape for frame in frames}) > 1:
+                raise InputError("mapping entry: views", " and ".join(map(str, sorted(sizes))), "pictures of one size")
             return np.moveaxis(np.stack(frames, axis=1 if batched else 0), -1, -3)
         value = np.asarray(entry(obs, self.key))
         if self.choices:
