@@ -16,9 +16,7 @@ from gencore_robot.environments import make
 from gencore_robot.envs.paths import Paths
 from gencore_robot.experts.library import find
 from gencore_robot.interval import wilson
-from gencore_robot.robots import bound
 from gencore_robot.rollout import rollout
-from gencore_robot.tokenizer import Chunks
 from gencore_robot.wrappers.library import for_environment
 from gencore_robot.wrappers.mapped import fitted
 from gencore_robot.wrappers.mapping import EnvMapping
@@ -97,9 +95,8 @@ def scripted(env: str, expert: str, n: int) -> dict[str, Any]:
 
 def latency(pipe: Pipeline, ways: Sequence[Mapping[str, Any]], rounds: int = 20) -> list[dict[str, float]]:
     """Milliseconds per chunk of one robot for each of `ways` to sample, p50 and p95, measured in turn."""
-    if isinstance(pipe.tokenizer, Chunks):
-        pipe = bound(pipe, "reach")
-    words, seconds = pipe.modality.example(pipe), [[] for _ in ways]
+    words = pipe.modality.example(pipe)
+    seconds: list[list[float]] = [[] for _ in ways]
     for turn in range(rounds + 2):
         for options, kept in zip(ways, seconds, strict=True):
             started = perf_counter()

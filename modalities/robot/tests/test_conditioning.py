@@ -202,6 +202,20 @@ def test_a_missing_view_is_no_copy_of_another() -> None:
         Colours(3)({"images": [[red, red]]}, None)
 
 
+def test_pictures_come_as_a_mapping_gives_them_too() -> None:
+    plain = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    seen: list[np.ndarray] = []
+
+    class Kept(Colours):
+        def _encode(self, picture: np.ndarray) -> Tensor:
+            seen.append(picture)
+            return super()._encode(picture)
+
+    for picture in (plain, plain.transpose(2, 0, 1)):
+        Kept(1).tokens(picture)
+    assert (seen[0] == plain).all() and (seen[1] == plain).all()
+
+
 @pytest.mark.slow
 def test_small_encoders_of_transformers_give_their_last_hidden_states(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="needs gencore-robot[encoders]")

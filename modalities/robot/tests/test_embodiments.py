@@ -50,7 +50,8 @@ def test_a_single_arm_fills_slots_of_the_right_one_only(name: str) -> None:
     ({"scale": 0.0}, "a scale other than 0"),
     ({"offset": float("nan")}, "finite"),
     ({"low": 1.0, "high": 1.0}, "low below high"),
-    ({"gain": 2}, "gain"),
+    ({"gain": 2}, "gain"), ({"low": "0"}, "low: got '0'; accepted: a number"), ({"offset": None}, "offset: got None"),
+    ({"unit": ["rad"]}, "unit: got"), ({"slot": 3}, "slot: got 3; accepted: a text"),
     ({"rotation": "axis_angle", "slot": "eef_angle", "unit": ""}, "axis_angle"),
     ({"rotation": "rot6d", "unit": ""}, "right_eef_angle or left_eef_angle"),
 ])  # fmt: skip
@@ -115,6 +116,14 @@ def test_an_entry_point_brings_one_and_two_of_a_name_clash(monkeypatch: pytest.M
     points.append(EntryPoint("one", "others:one.json", library.GROUP))
     with pytest.raises(PluginError, match="'one'"):
         library.load("one")
+
+
+def test_an_entry_point_without_its_file_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("no_such_package:one.json", "gencore_robot:no_such_file.json"):
+        points = [EntryPoint("one", place, library.GROUP)]
+        monkeypatch.setattr(library, "entry_points", lambda group, points=points: points)
+        with pytest.raises(PluginError, match=place):
+            library.load("one")
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

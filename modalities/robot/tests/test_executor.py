@@ -18,7 +18,7 @@ from gencore.errors import InputError
 from gencore_robot.executor import ChunkExecutor, RealtimeExecutor, TemporalEnsemble, substeps
 from gencore_robot.executor.episodes import Episodes
 from gencore_robot.executor.hold import hold
-from gencore_robot.executor.latency import Latency
+from gencore_robot.executor.latency import KEPT, Latency
 from gencore_robot.executor.safety import Clamp
 
 GOLDEN = Path(__file__).parents[4] / "shared/golden/rdt-1b"
@@ -189,7 +189,15 @@ def test_clamp_reports_how_often_and_how_far():
     executor = ChunkExecutor(Count(), low=-1.0, high=1.5)
     assert [executor.act(seen(0.0)).item() for _ in range(4)] == [0.0, 1.0, 1.5, 1.5]
     told = executor.report()["clamp"]
-    assert told == {"actions": 4, "clamped": 2, "share": 0.5, "largest_excess": 1.5}
+    entries = [{"index": 0, "clamped": 2, "largest_excess": 1.5}]
+    assert told == {"actions": 4, "clamped": 2, "share": 0.5, "largest_excess": 1.5, "entries": entries}
+
+
+def test_a_clamped_entry_is_told_from_the_others():
+    clamp = Clamp(np.array([-9.0, 0.0]), np.array([9.0, 1.0]))
+    for action in ([[8.0, 1.25]], [[-8.0, 0.5]], [[0.0, -0.5]]):
+        clamp(np.array(action))
+    assert clamp.report()["entries"] == [{"index": 1, "clamped": 2, "largest_excess": 0.5}]
 
 
 def test_velocities_stop_and_positions_hold():
@@ -204,6 +212,16 @@ def test_latency_percentiles_and_missed_ticks():
     told = latency.report()
     assert told["latency_ms_p50"] == pytest.approx(5) and told["latency_ms_max"] == pytest.approx(35)
     assert told["latency_ms_p95"] == pytest.approx(np.percentile([5, 5, 5, 35], 95))
+
+
+def test_latencies_of_days_are_counted_but_not_kept():
+    latency = Latency(hz=50.0)
+    latency.add(9.0)
+    for _ in range(KEPT):
+        latency.add(0.001)
+    told = latency.report()
+    assert len(latency.seconds) == KEPT and told["predictions"] == KEPT + 1 and told["latency_ms_max"] == 9000
+    assert told["latency_ms_p95"] == pytest.approx(1) and latency.ticks() == 1
     assert told["missed_ticks"] == 3 and told["predictions"] == 4
 
 

@@ -130,8 +130,13 @@ def test_weights_that_do_not_fit_are_named(change: Any, said: str) -> None:
     ],
 )
 def test_configurations_at_odds_with_the_weights_are_refused(config: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(CheckpointError, match=said):
         imported_network(published(network()), CONFIG | config)
+
+
+def test_sections_that_a_configuration_leaves_empty_are_as_published() -> None:
+    net, *_ = imported_network(published(network()), CONFIG | {"rdt": None, "noise_scheduler": None})
+    assert net.prediction.kind == "x0"
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:

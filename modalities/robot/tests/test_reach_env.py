@@ -59,6 +59,15 @@ def test_instances_are_seeded_on_their_own():
     assert not (later["env_state"] == first["env_state"]).all()
 
 
+def test_a_velocity_does_not_leave_the_plane():
+    env = TwoWayReach(control="velocity")
+    obs, _ = env.reset(seed=0)
+    for _ in range(30):
+        obs, *_ = env.step(np.array([0.6, -0.6]))
+        assert env.observation_space.contains(obs)
+    assert obs["agent_pos"].tolist() == [1.0, -1.0]
+
+
 @pytest.mark.parametrize("action", [[np.nan, 0.0], [0.0]])
 def test_an_action_that_is_no_place_is_refused(action):
     env = TwoWayReach()

@@ -100,6 +100,7 @@ def test_failures_are_left_out_and_counted_unless_asked_for(tmp_path: Path, monk
     [
         ({"expert": "raech"}, "did you mean 'reach'?"),
         ({"expert": "no_such_module:act"}, "package.module:function"),
+        ({"expert": ":act"}, "package.module:function"),
         ({"expert": "reach:speed=2"}, "settings the expert takes"),
         ({"expert": "transfer-cube"}, "env_state: got shape (4,)"),
         ({"episodes": 0}, "--episodes: got 0"),

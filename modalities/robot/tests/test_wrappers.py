@@ -107,6 +107,9 @@ REACH: dict[str, Any] = {"observation": {"state": "agent_pos"}}
         ({**REACH, "ordre": [0]}, "did you mean 'order'?"),
         ({**REACH, "order": [0, 0]}, "each entry from 0 on once"),
         ({**REACH, "scale": 0}, "no scale of 0"),
+        ({**REACH, "scale": "2 m"}, "scale, offset: got"),
+        ({**REACH, "order": ["a", 0]}, "each entry from 0 on once"),
+        ({**REACH, "environments": "lab/Arm-v0"}, "environments: got 'lab/Arm-v0'; accepted: a list"),
         ({"observation": {"state": {"kye": "a"}}}, "did you mean 'key'?"),
         ({"observation": {"state": {"key": "a", "text": "b"}}}, "one of them"),
         (

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-
 KEPT = 10_000
 """Predictions that percentiles are taken over, the last ones: a robot may run for days."""
 
@@ -45,14 +44,14 @@ class Latency:
             self.missed += math.floor(seconds * self.hz + 1e-9)
 
     def ticks(self) -> int:
-        """The control ticks to expect of the next prediction: the 95th percentile so far, rounded up."""
+        """The control ticks to expect of the next prediction: the 95th percentile of `seconds`, rounded up."""
         if self.hz is None or not self.seconds:
             return 0
-        return math.ceil(float(np.percentile(self.seconds, 95)) * self.hz - 1e-9)
+        return math.ceil(float(np.percentile(list(self.seconds), 95)) * self.hz - 1e-9)
 
     def report(self) -> dict[str, Any]:
         """Predictions, p50/p95/max in milliseconds, and missed ticks (None without a control rate)."""
-        ms = 1000 * np.array(self.seconds or [math.nan])
+        ms = 1000 * np.array(list(self.seconds) or [math.nan])
         p50, p95 = np.percentile(ms, [50, 95])
         told = {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95), "latency_ms_max": 1000 * self.longest}
         if not self.seconds:

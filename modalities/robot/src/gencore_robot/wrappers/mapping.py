@@ -54,9 +54,13 @@ class EnvMapping:
     def __post_init__(self) -> None:
         if not self.observation:
             raise InputError(f"mapping '{self.name}': observation", "no words", "at least one")
-        if self.order is not None and sorted(self.order) != list(range(len(self.order))):
+        if self.order is not None and set(self.order) != set(range(len(self.order))):
             raise InputError(f"mapping '{self.name}': order", list(self.order), "each entry from 0 on once")
-        numbers = [*np.ravel(np.asarray(self.scale, float)), *np.ravel(np.asarray(self.offset, float))]
+        try:
+            numbers = [*np.ravel(np.asarray(self.scale, float)), *np.ravel(np.asarray(self.offset, float))]
+        except (TypeError, ValueError) as fault:
+            raise InputError(f"mapping '{self.name}': scale, offset", [self.scale, self.offset],
+                             "a number, or one an entry") from fault  # fmt: skip
         if not np.isfinite(numbers).all() or not np.all(self.scale):
             raise InputError(f"mapping '{self.name}': scale, offset", numbers, "finite numbers, no scale of 0")
 
@@ -77,8 +81,10 @@ class EnvMapping:
             words[word] = tuple(map(Source.from_config, listed))
         changed: dict[str, Any] = {"observation": words}
         for key in ("order", "environments"):
-            if config.get(key) is not None:
-                changed[key] = tuple(config[key])
+            if (listed := config.get(key)) is not None:
+                if not isinstance(listed, list | tuple):
+                    raise InputError(f"mapping: {key}", repr(listed), "a list")
+                changed[key] = tuple(listed)
         if isinstance(config.get("embodiment"), Mapping):
             changed["embodiment"] = Embodiment.from_config(config["embodiment"])
         return cls(**{**config, **changed})
