@@ -9,15 +9,12 @@ from __future__ import annotations
 import argparse
 import html
 import json
-from importlib import import_module
 from pathlib import Path
 
 import gencore
 from gencore import plugins
 from gencore.errors import GencoreError
 
-OWN = {"robot": "gallery_robot"}
-"""Modules beside this one that write the section of a modality whose samples say little by themselves."""
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:960px;margin:2rem auto;padding:0 1rem;color:#222}
 img,video{image-rendering:pixelated;min-width:320px;max-width:100%;border:1px solid #ddd}
 td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}code{background:#f4f4f4;padding:.1rem .3rem}"""
@@ -44,6 +41,16 @@ def section(name: str, folder: Path, seed: int) -> str:
             f"<p>{pipe.modality.html(path)}</p>{table(facts)}<h3>Measured</h3>{table(figures)}")  # fmt: skip
 
 
+def robot(name: str, folder: Path, seed: int) -> str:
+    """Chunks of actions say little by themselves: what a policy does with them in its environment."""
+    from gallery_robot import section as played
+
+    return played(folder, seed)
+
+
+OWN = {"robot": robot}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="a gallery of every installed modality")
     parser.add_argument("-o", "--output", type=Path, default=Path("demo"))
@@ -55,10 +62,7 @@ def main() -> None:
         if not (plugin.manifest and plugin.manifest.default):
             continue
         try:
-            if name in OWN:
-                sections.append(import_module(OWN[name]).section(args.output, args.seed))
-            else:
-                sections.append(section(name, args.output, args.seed))
+            sections.append(OWN.get(name, section)(name, args.output, args.seed))
             print(f"{name}: done")
         except GencoreError as error:
             sections.append(f"<h2>{html.escape(name)}</h2><p>{html.escape(str(error))}</p>")

@@ -26,7 +26,7 @@ train() { # folder, and what to train
 # What is executed strays from the label by the noise (rad; m; m/s), so that a policy learns the way back.
 record TwoWayReach reach 0.05 200 reach
 record TwoWayReachNamed reach 0.05 200 named
-record TwoWayReachVelocity reach-velocity 0.05 5 few
+record TwoWayReachVelocity reach-velocity 0.05 20 few
 mkdir -p "$DATA/two"
 cp -r "$DATA/reach" "$DATA/few" "$DATA/two/"
 
@@ -34,8 +34,8 @@ cp -r "$DATA/reach" "$DATA/few" "$DATA/two/"
 train two-way-reach --preset two-way-reach --data "$DATA/reach" --steps 2000
 train two-way-reach-regression --preset two-way-reach-regression --data "$DATA/reach" --steps 2000
 
-# Two robots in one network: 200 episodes of the first and 5 of the second together, then the 5 alone;
-# beside a network that knows the 5 alone, for as many steps as the second stage, and as both.
+# Two robots in one network: 200 episodes of the first and 20 of the second together, then the 20 alone;
+# beside a network that knows the 20 alone, for as many steps as the second stage, and as both.
 train reach-two --preset reach-two --data "$DATA/two" --steps 2000
 train reach-few --from "$RUNS/reach-two/model" --data "$DATA/few" --steps 500 --lr 5e-4 --precision bf16
 train reach-scratch --preset reach-two --data "$DATA/few" --steps 500
@@ -46,4 +46,4 @@ train reach-named --preset reach-named --data "$DATA/named" --steps 2000
 
 # The packaged default: a cube from one arm to the other.
 record AlohaTransferCube transfer-cube:jitter=0.01 0.02 200 transfer
-train transfer24 --preset transfer-cube --data "$DATA/transfer" --steps 20000
+train transfer-cube --preset transfer-cube --data "$DATA/transfer" --steps 4000

@@ -59,6 +59,7 @@ manifest = Manifest(
         ),
         Option(name="mask", type="path", help="a text of 0 (kept) and 1 (made), one an action"),
     ),
+    default="gencore_robot:default/transfer-cube",
     extras={
         "gym_aloha": "gencore-robot[aloha]",
         "gym_pusht": "gencore-robot[pusht]",
