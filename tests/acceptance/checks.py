@@ -16,12 +16,11 @@ import install_checks  # noqa: F401
 import modality_checks  # noqa: F401
 import picture_checks  # noqa: F401
 import process_checks  # noqa: F401
+import robot_checks  # noqa: F401
 import training_checks  # noqa: F401
 from harness import CHECKS, NotBuilt, World, check, world
 
 LATER = {
-    "U22": ("success rates of a robot policy", "robot"),
-    "U23": ("rollout without a display", "robot"),
     "U25": ("serving", "serving"),
 }
 """Checks of plug-ins that are still to come: ``{id: (title, what is missing)}``."""

@@ -57,6 +57,9 @@ def _frame(envs: MappedVector, env_id: str) -> np.ndarray:
     try:
         shown = envs.render()
         frame = np.asarray(shown[0])  # type: ignore[index]
+    except InputError as fault:
+        raise InputError("--video", fault.given, "an environment that renders here",
+                         "set MUJOCO_GL=egl or MUJOCO_GL=osmesa, or drop --video") from fault  # fmt: skip
     except Exception as fault:
         said = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
         raise InputError("--video", f"no OpenGL ({said})", "an environment that renders here",

@@ -10,6 +10,7 @@ generator, and the limits of the action space are those of the actuators.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import gymnasium
@@ -116,7 +117,9 @@ class Aloha(gymnasium.Env):
 
             self._model.vis.global_.offheight, self._model.vis.global_.offwidth = self.size
             try:
-                self._renderer = mujoco.Renderer(self._model, *self.size)
+                # A window library warns of what the error then says.
+                with warnings.catch_warnings(action="ignore"):
+                    self._renderer = mujoco.Renderer(self._model, *self.size)
             except (mujoco.FatalError, RuntimeError, ImportError, AttributeError) as fault:
                 raise InputError("cameras", f"no OpenGL ({fault})", "a working OpenGL",
                                  "set MUJOCO_GL=egl or osmesa before Python starts") from None  # fmt: skip
