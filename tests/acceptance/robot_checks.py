@@ -1,4 +1,4 @@
-"""Checks of policies in environments.  The cube needs gencore-robot[aloha]; where that is absent the reach stands in."""
+"""Checks of policies in environments.  The cube needs gencore-robot[aloha]; without it the reach stands in."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def success_rates(world: World) -> str:
     told: dict[int, dict[str, Any]] = {}
     seconds = 0.0
     for count in (4, 1):
-        run = world.gencore("rollout", "robot", "--env", env, "--episodes", "50", "--seed", "0", "--num-envs", str(count),
-                            "--json", cwd=folder, env={"DISPLAY": ""}, timeout=900).ok()  # fmt: skip
+        run = world.gencore("rollout", "robot", "--env", env, "--episodes", "50", "--seed", "0", "--num-envs",
+                            str(count), "--json", cwd=folder, env={"DISPLAY": ""}, timeout=900).ok()  # fmt: skip
         told[count] = found = json.loads(run.out)
         seconds += run.seconds
         low, high = found["interval"]
