@@ -58,7 +58,9 @@ def base(name: str) -> Tensor:
 
 
 def generate(name: str, *caches: str | Interceptor) -> Tensor:
-    return pipe(name).generate(n=2, seed=0, steps=STEPS, interceptors=list(caches)).tensor
+    made = pipe(name)
+    words = made.modality.example(made, 2)
+    return made.generate(**words, seed=0, steps=STEPS, interceptors=list(caches)).tensor
 
 
 class Store(Interceptor):
