@@ -69,7 +69,7 @@ def test_a_network_of_noise_is_compared_with_the_noise() -> None:
 
 
 def test_state_noise_has_the_stated_ratio_and_spares_slots_without_spread() -> None:
-    state, std = Condition(torch.zeros(4000, 1, 2)), [3.0, 0.0]
+    state, std = Condition(torch.zeros(4000, 1, 2)), torch.tensor([3.0, 0.0])
     noisy = noisy_state(state, std, 40.0, Keyed(range(4000))).value[:, 0]
     assert noisy[:, 0].std().item() == pytest.approx(0.03, rel=0.05) and not noisy[:, 1].any()
 
@@ -82,7 +82,12 @@ def test_the_network_sees_the_noisy_state_and_missing_views_while_targets_stay()
     objective = ActionDenoising(PROCESS, state_std=[1.0] * SLOTS, snr=20.0, view_rates=[0.5, 0.5])
     draws = Recorded([torch.ones(1, 1, SLOTS), torch.tensor([[0.4, 0.6]])])
     shown = objective.shown(net, b.conditions, draws)
-    torch.testing.assert_close(shown["state"].value, b.conditions["state"].value + 0.1)
+    there = b.conditions["indicator"].value
+    assert 0 < there.sum() < SLOTS
+    torch.testing.assert_close(shown["state"].value, b.conditions["state"].value + 0.1 * there)
+    nothing = b.conditions | {"indicator": Condition(torch.zeros_like(there))}
+    noisy = objective.shown(net, nothing, Recorded([torch.ones(1, 1, SLOTS), torch.ones(1, 2)]))["state"].value
+    torch.testing.assert_close(noisy, b.conditions["state"].value + 0.1)
     assert shown["images"].value[0, :, 0].tolist() == [0, 0, 1, 1]
     assert b.conditions["images"].value.all()
 

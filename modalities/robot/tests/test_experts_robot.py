@@ -11,7 +11,7 @@ import gencore_robot.envs  # noqa: F401
 from gencore.errors import InputError
 from gencore_robot.codec import ActionCodec
 from gencore_robot.envs.reach import FASTEST, TwoWayReach
-from gencore_robot.experts.library import EXPERTS
+from gencore_robot.experts.library import EXPERTS, find
 from gencore_robot.wrappers.library import for_environment
 
 ROBOTS = {
@@ -66,3 +66,11 @@ def test_a_velocity_moves_the_point_by_a_tenth_of_it_however_fast_is_asked() -> 
 def test_another_control_is_refused() -> None:
     with pytest.raises(InputError, match="position, velocity"):
         TwoWayReach(control="torque")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["transfer-cube", "reach", "reach-velocity"])
+def test_an_observation_without_what_an_expert_reads_is_told(name: str) -> None:
+    begin, settings = find(name)
+    obs = {"agent_pos": np.zeros(2)}
+    with pytest.raises(InputError, match="no 'env_state'"):
+        begin(obs, np.random.default_rng(0), **settings)(obs)

@@ -13,7 +13,7 @@ from torch import Tensor
 from gencore.condition import Condition
 from gencore.context import Context
 from gencore.denoised import Prediction
-from gencore.errors import CheckpointError, InputError
+from gencore.errors import CheckpointError
 from gencore.nn.init import seeded
 from gencore.weights.files import write_tensors
 from gencore_robot.backbones.rdt import RDT

@@ -28,6 +28,7 @@ from gencore_robot import io, presets
 from gencore_robot.backbones.rdt import RDT
 from gencore_robot.codec import ActionCodec
 from gencore_robot.conditioning.observation import Observation
+from gencore_robot.conditioning.phrases import PhraseList
 from gencore_robot.conditioning.precomputed import Precomputed
 from gencore_robot.conditioning.robot_state import RobotState
 from gencore_robot.data import Episodes, open_episodes
@@ -224,6 +225,22 @@ def test_phrases_become_the_instructions_of_a_policy(episodes: Episodes) -> None
         pipe.generate(observation={**OBSERVATION, "instruction": "go up"})
 
 
+def test_spellings_of_an_instruction_are_one_phrase(episodes: Episodes) -> None:
+    spelt = ["Go left", "go left", "go  LEFT ", "go right"]
+    said = [replace(e, instructions=((text,),)) for e, text in zip(episodes.episodes, spelt, strict=True)]
+    data = Episodes(said)
+    assert data.phrases == ["Go left", "go right"]
+    pipe = presets.reach_named(data, steps=2, batch=4).pipeline
+    phrases = next(part for part in pipe.conditioner.parts if isinstance(part, PhraseList))  # type: ignore[attr-defined]
+    chunks = chunks_of(data, pipe)
+    assert [phrases.row(chunks[i]["instruction"]) for i in (0, len(chunks) - 1)] == [0, 1]
+    # Before training, not at the first batch that holds it.
+    for instructions, told in (((), "without an instruction"), (((" ",),), "instruction: got ' '"),
+                               ((("go up",),), "instruction: got 'go up'; accepted: Go left; go right")):  # fmt: skip
+        with pytest.raises(InputError, match=told):
+            chunks_of(Episodes([*said, replace(said[0], instructions=instructions)]), pipe)
+
+
 def test_two_robots_share_a_network(episodes: Episodes) -> None:
     fast = [replace(e, name=f"{e.name} fast", embodiment=load("reach-velocity")) for e in episodes.episodes]
     fast = [replace(e, numbers=lambda e=e: (e.numbers()[0], e.numbers()[1] * 0.5)) for e in fast]
@@ -291,6 +308,8 @@ def test_networks_of_encoded_tokens_train_on_tokens_beside_the_episodes(tmp_path
     assert torch.isfinite(loss.total) and loss.total > 0
     with pytest.raises(InputError, match=r"a.hdf5: tokens/language.*at most 8 of 4 numbers"):
         tokens(open_episodes(tmp_path).episodes[0], 0, Precomputed("language", 4, 8))
+    recorded(tmp_path / "a.hdf5", **{"tokens/images": pictures, "tokens/images_null": pictures[0, :1],
+                                     "tokens/language": words, "tokens/language_null": words[:1]})  # fmt: skip
     recorded(tmp_path / "b.hdf5", **{"tokens/images": pictures})
     for call in (lambda: chunks_of(open_episodes(tmp_path), made), lambda: presets.rdt_170m(open_episodes(tmp_path))):
         with pytest.raises(InputError, match=r"b\.hdf5 without tokens/language"):

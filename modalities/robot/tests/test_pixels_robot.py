@@ -22,8 +22,10 @@ from gencore.pipeline import Pipeline
 from gencore.training.preset import Training
 from gencore.training.run import fit
 from gencore_robot import presets
+from gencore_robot.codec import ActionCodec
 from gencore_robot.conditioning.frames import CameraFrames
 from gencore_robot.data import open_episodes
+from gencore_robot.embodiments.embodiment import Embodiment
 from gencore_robot.embodiments.library import load
 from gencore_robot.modality import Robot
 from gencore_robot.readers.chunks import ActionChunks, chunks_of
@@ -37,14 +39,14 @@ ROBOT = {**load("reach").config(), "name": "seeing", "cameras": {"right_wrist": 
 TOP, HAND = (np.random.default_rng(i).integers(0, 256, (12, 8, 10, 3), np.uint8) for i in range(2))
 
 
-def recorded(folder: Path, name: str = "a", **change: Any) -> Path:
+def recorded(folder: Path, name: str = "a", change: dict[str, Any] | None = None) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "embodiment.json").write_text(json.dumps(ROBOT))
     rows = np.linspace(0.0, 0.5, 12)[:, None].repeat(2, 1)
     arrays = {"observations/qpos": rows, "action": rows + 0.1, "observations/images/top": TOP,
               "observations/images/hand": HAND, "observations/env_state": rows}  # fmt: skip
     with h5py.File(folder / f"{name}.hdf5", "w") as file:
-        for key, value in (arrays | change).items():
+        for key, value in (arrays | (change or {})).items():
             if value is not None:
                 file[key] = value
     return folder
@@ -74,7 +76,7 @@ class Seeing(gymnasium.Env):
 
 
 if "gencore-tests/Seeing-v0" not in gymnasium.registry:
-    gymnasium.register("gencore-tests/Seeing-v0", entry_point=Seeing)
+    gymnasium.register("gencore-tests/Seeing-v0", entry_point=lambda **_: Seeing())
 
 
 def small(folder: Path) -> Training:
@@ -124,8 +126,8 @@ def test_pictures_of_another_size_are_averaged_down(tmp_path: Path) -> None:
     picture[..., :2, :2] = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     value = frames({"images": picture}, None)[1]["images"].value
     assert value.shape == (1, 1, 3, 2, 2) and value[0, 0, 0].tolist() == [[0.5, 0.0], [0.0, 0.0]]
-    folder = recorded(tmp_path / "data", **{f"observations/images/{camera}": np.zeros((12, 300, 400, 3), np.uint8)
-                                            for camera in ("top", "hand")})  # fmt: skip
+    folder = recorded(tmp_path / "data", change={f"observations/images/{camera}": np.zeros((12, 300, 400, 3), np.uint8)
+                                                 for camera in ("top", "hand")})  # fmt: skip
     (part,) = [one for one in small(folder).pipeline.conditioner.parts if isinstance(one, CameraFrames)]  # type: ignore[attr-defined]
     assert part.size == [75, 100] and part.roles == ["external", "right_wrist"]
     again = components.build("conditioner", json.loads(json.dumps(components.describe("conditioner", part))))
@@ -139,11 +141,11 @@ def test_encoded_pictures_keep_their_colours_and_are_not_read_before_they_are_as
     row = np.frombuffer(out.getvalue(), np.uint8)
     rows = np.zeros((12, len(row) + 5), np.uint8)
     rows[3, : len(row)] = row
-    folder = recorded(tmp_path / "data", **{"observations/images/top": rows})
+    folder = recorded(tmp_path / "data", change={"observations/images/top": rows})
     episodes = open_episodes(folder)
     # All other rows are no pictures: reading them would fail.
     part = CameraFrames(2, roles=("external", "right_wrist"))
-    data = ActionChunks(episodes, presets.ActionCodec(ROBOT, 4), cameras=part)
+    data = ActionChunks(episodes, ActionCodec(ROBOT, 4), cameras=part)
     assert torch.equal(data[3]["images"], views(3))
     with pytest.raises(InputError, match="bytes that are no picture"):
         data[4]
@@ -155,14 +157,14 @@ def test_encoded_pictures_keep_their_colours_and_are_not_read_before_they_are_as
     ({"observations/images/hand": HAND[:5]}, "step: got 7; accepted: 0..4"),
 ])  # fmt: skip
 def test_pictures_that_cannot_be_used_are_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:
-    folder = recorded(tmp_path / "data", **change)
+    folder = recorded(tmp_path / "data", change=change)
     with pytest.raises(InputError, match=said):
         chunks_of(open_episodes(folder), small(folder).pipeline)[7]
 
 
 def test_an_episode_without_a_camera_of_the_model_is_named(tmp_path: Path) -> None:
     pipe = small(recorded(tmp_path / "data")).pipeline
-    folder = recorded(tmp_path / "data", "b", **{"observations/images/hand": None})
+    folder = recorded(tmp_path / "data", "b", {"observations/images/hand": None})
     with pytest.raises(InputError, match=r"b\.hdf5 without pictures of 'hand'"):
         chunks_of(open_episodes(folder), pipe)
 
@@ -170,6 +172,6 @@ def test_an_episode_without_a_camera_of_the_model_is_named(tmp_path: Path) -> No
 def test_a_recording_names_pictures_as_the_robot_names_its_cameras(tmp_path: Path) -> None:
     images = np.moveaxis(np.stack([TOP, HAND], 1), -1, -3)
     arrays = {"state": np.zeros((12, 2)), "action": np.zeros((12, 2)), "images": images}
-    write(tmp_path / "a.hdf5", arrays, "", True, 0, presets.Embodiment.from_config(ROBOT))
+    write(tmp_path / "a.hdf5", arrays, "", True, 0, Embodiment.from_config(ROBOT))
     (episode,) = open_episodes(tmp_path / "a.hdf5").episodes
     assert (episode.pictures["top"](2) == TOP[2]).all() and (episode.pictures["hand"](2) == HAND[2]).all()

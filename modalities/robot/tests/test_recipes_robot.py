@@ -54,7 +54,7 @@ def figures(successes: int, interval: list[float], **more: Any) -> dict[str, Any
 
 
 FIGURES: dict[str, Any] = {
-    "seeds from": 100_000, "missing": ["transfer24"],
+    "seeds from": 100_000, "missing": ["transfer-cube"],
     "two-way-reach": {
         "policy": figures(190, [0.91, 0.97], left=90, right=100, neither=10),
         "ddpm": figures(192, [0.92, 0.98], left=96, right=96, neither=8),
@@ -77,12 +77,12 @@ def test_the_table_holds_every_comparison_and_what_is_missing(recipe: Callable[[
     for row in ("| **policy**, DPM-Solver++ in 5 steps | 190 of 200 (91 to 97 %) | 12.3 | 90 | 100 | 10 |",
                 "| mean action of the same network | 20 of 200 (7 to 15 %) |  | 20 | 0 | 180 |",
                 "| scripted expert | 200 of 200 (98 to 100 %) |  |  |  |  |",
-                "| that, then the 5 alone | 2500 | 150 of 200 (69 to 80 %) |  |",
+                "| that, then the 20 alone | 2500 | 150 of 200 (69 to 80 %) |  |",
                 "| the target that counts | 188 of 200 (90 to 97 %) | 188 |",
                 "| nothing | 90 of 200 (38 to 52 %) |  |"):  # fmt: skip
         assert row in text
     assert "within the interval, 20 times the time of a chunk" in text and "seeds 100,000 on" in text
-    assert "for want of a run: transfer24." in text
+    assert "for want of a run: transfer-cube." in text
 
 
 def test_a_success_rate_outside_the_other_interval_is_called_so(recipe: Callable[[str], Any]) -> None:
@@ -141,7 +141,7 @@ def test_one_command_measures_writes_and_goes_on(
     data = reach_episodes(4)
     told = Episodes([replace(e, instructions=((side,),)) for e, side in
                      zip(data.episodes, ("left", "right") * 2, strict=True)])  # fmt: skip
-    small = {"width": 16, "depth": 1, "steps": 1}
+    small: dict[str, Any] = {"width": 16, "depth": 1, "steps": 1}
     trainings = {"two-way-reach": tiny(data), "two-way-reach-regression": reach_regression(data, **small),
                  "reach-two": reach_two(data, **small), "reach-named": reach_named(told, **small)}  # fmt: skip
     for run, training in trainings.items():
@@ -162,14 +162,26 @@ def test_one_command_measures_writes_and_goes_on(
     card = gencore.load("robot", found).card
     assert found.name == "two-way-reach" and card["execute"] == 8
     assert "toy" in card["summary"] and card["data"].startswith("200 scripted")
-    assert card["missing"] == ["transfer24", "reach-few", "reach-scratch", "reach-scratch-long"]
+    assert card["missing"] == ["transfer-cube", "reach-few", "reach-scratch", "reach-scratch-long"]
     assert card["figures"]["policy"]["episodes"] == 2 and "reached" not in card["figures"]["policy"]
     assert set(card["comparison"]["reach-two"]["reach-two"]) > {package.REACH, package.VELOCITY}
     assert json.loads((found / "config.json").read_text())["card"]["training"] == {"steps": 1}
     assert (tmp_path / "two-way-reach-log.csv").read_text() == "step,loss\n1,0.50000\n2,0.25000\n"
 
 
+def test_an_interrupted_run_is_not_packaged(recipe: Callable[[str], Any], tmp_path: Path) -> None:
+    package, pipe = recipe("package_robots"), tiny(reach_episodes(2)).pipeline
+    assert not package.finished(tmp_path)
+    pipe.card = {"training": {"steps": 3}}
+    pipe.save_pretrained(tmp_path / "model")
+    log = "step,loss\n1,0.5\n2,0.5\n"
+    (tmp_path / "metrics.csv").write_text(log)
+    assert not package.finished(tmp_path)
+    (tmp_path / "metrics.csv").write_text(log + "3,0.5\n")
+    assert package.finished(tmp_path)
+
+
 def test_the_script_trains_every_run_that_is_measured(recipe: Callable[[str], Any]) -> None:
-    script = (RECIPES / "train_robots.sh").read_text()
+    package, script = recipe("package_robots"), (RECIPES / "train_robots.sh").read_text()
     trained = [line.split()[1] for line in script.splitlines() if line.startswith("train ")]
-    assert sorted(trained) == sorted(recipe("package_robots").RUNS)
+    assert sorted(trained) == sorted([*package.DEFAULTS.values(), *package.COMPARED])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from gencore.cli import main
 from gencore.errors import InputError
+from gencore_robot import recording
 from gencore_robot.envs.reach import TwoWayReach
 from gencore_robot.experts import library
 from gencore_robot.readers.hdf5 import act_episode
@@ -77,6 +79,56 @@ def test_it_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
         record(REACH, "reach", tmp_path / "cut", episodes=4, seed=0, noise=0.1)
 
 
+@pytest.mark.parametrize(("step", "done"), [("write", False), ("write", True), ("note", False), ("note", True)])
+def test_it_goes_on_wherever_it_was_killed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, done: bool
+                                                 ) -> None:  # fmt: skip
+    real = getattr(recording, step)
+
+    def killed(*args: Any) -> None:
+        if done:
+            real(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recording, step, killed)
+        record(REACH, "reach", tmp_path / "d", episodes=2, seed=0)
+    assert record(REACH, "reach", tmp_path / "d", episodes=2, seed=0).kept == 2
+    assert sorted(contents(tmp_path / "d")) == ["episode_000000.hdf5", "episode_000001.hdf5", "recording.json"]
+
+
+def test_a_folder_goes_on_with_its_own_seed_and_mapping_alone(tmp_path: Path) -> None:
+    record(REACH, "reach", tmp_path, episodes=1, seed=3)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="recorded with seed 3; accepted: seed 4; record into another folder"):
+        record(REACH, "reach", tmp_path, episodes=2, seed=4)
+    other = replace(for_environment(REACH), scale=0.5)
+    with pytest.raises(InputError, match=r"recorded with mapping two-way-reach \(\w{8}\); accepted: mapping two"):
+        record(REACH, "reach", tmp_path, episodes=2, seed=3, mapping=other)
+    assert contents(tmp_path) == before
+
+
+def test_an_environment_without_a_time_limit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LONGEST", 5)
+    if "gencore-tests/Endless-v0" not in gymnasium.registry:
+        gymnasium.register("gencore-tests/Endless-v0", entry_point=lambda **how: TwoWayReach(**how))
+    how: dict[str, Any] = {"episodes": 1, "seed": 0, "mapping": for_environment(REACH), "keep_failures": True}
+    with pytest.raises(InputError, match=r"5 steps of seed 0 without an end.*--env-args max_episode_steps="):
+        record("gencore-tests/Endless-v0", "reach", tmp_path / "a", **how)
+    done = record("gencore-tests/Endless-v0", "reach", tmp_path / "b", arguments={"max_episode_steps": 7}, **how)
+    assert done.steps == 7
+
+
+def test_a_fault_inside_an_expert_is_not_called_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(obs: Any, rng: np.random.Generator, speed: float = 1.0) -> Any:
+        raise TypeError("a fault of its own")
+
+    monkeypatch.setitem(library.EXPERTS, "broken", broken)
+    with pytest.raises(TypeError, match="a fault of its own"):
+        record(REACH, "broken:speed=2", tmp_path, episodes=1, seed=0)
+    with pytest.raises(InputError, match="jitter: got far; accepted: 0 or more"):
+        record(REACH, "transfer-cube:jitter=far", tmp_path, episodes=1, seed=0)
+
+
 def half(obs: Any, rng: np.random.Generator) -> Any:
     """Reaches from one half of the starts, and otherwise runs into the disc."""
     good = library.EXPERTS["reach"](obs, rng)
@@ -135,7 +187,7 @@ def test_an_observation_that_is_not_finite_is_not_recorded(tmp_path: Path) -> No
             return {**obs, "agent_pos": obs["agent_pos"] * (np.nan if obs["agent_pos"][1] > -0.7 else 1)}, *rest
 
     if "gencore-tests/Broken-v0" not in gymnasium.registry:
-        gymnasium.register("gencore-tests/Broken-v0", entry_point=Broken, max_episode_steps=5)
+        gymnasium.register("gencore-tests/Broken-v0", entry_point=lambda **how: Broken(**how), max_episode_steps=5)
     with pytest.raises(InputError, match=r"state: got a value that is not finite at step 3 of seed 0"):
         record("gencore-tests/Broken-v0", "reach", tmp_path / "d", episodes=1, seed=0, keep_failures=True,
                mapping=for_environment(REACH))  # fmt: skip
@@ -162,7 +214,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert main([*words, "-o", str(tmp_path / "d"), "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"] == 8
     files = sorted((tmp_path / "d").glob("*.hdf5"))
-    assert {h5py.File(path).attrs["instruction"] for path in files} == {"left", "right"}
+    assert {str(h5py.File(path).attrs["instruction"]) for path in files} == {"left", "right"}
     # Roll-outs begin at seed 0: the default keeps their episodes out of the training data.
     assert files[0].name == "episode_1000000.hdf5"
 

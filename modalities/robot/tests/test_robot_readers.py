@@ -247,6 +247,12 @@ def test_episodes_kept_apart_are_those_of_the_folder_test(tmp_path: Path) -> Non
         written(tmp_path / f"{name}.hdf5", steps=9)
     names = [[Path(e.name).stem for e in open_episodes(tmp_path, held_out=held).episodes] for held in (False, True)]
     assert names == [["a", "b"], ["c"]]
+    # Where nothing is kept apart, figures say what they are of.
+    whole = open_episodes(tmp_path / "test", held_out=True)
+    told = "; all of it: no folder 'test' keeps any apart"
+    assert whole.describe() == "1 episodes, 9 steps" + told == whole.without(["none"]).describe()
+    assert ActionChunks(whole, ActionCodec("aloha-gym", horizon=2)).describe().endswith(told)
+    assert not any(told in open_episodes(tmp_path, held_out=held).describe() for held in (False, True))
     for source, said in ((tmp_path / "none", "existing folder"), (tmp_path / "test" / "empty", "without episodes")):
         if source.name == "empty":
             source.mkdir()
@@ -303,6 +309,13 @@ def test_a_damaged_or_absent_lerobot_dataset_is_refused(tmp_path: Path) -> None:
     root = lerobot(tmp_path / "set")
     with pytest.raises(InputError, match="no 'velocity'"):
         lerobot_episodes(root, state="velocity")
+    info = root / "meta/info.json"
+    whole = info.read_text()
+    for text, said in (("[]", "a JSON object"), (whole.replace("chunk_index", "episode_chunk"), "data_path: got")):
+        info.write_text(text)
+        with pytest.raises(InputError, match=said):
+            lerobot_episodes(root)
+    info.write_text(whole)
     file = root / "data/chunk-000/file-000.parquet"
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(InputError, match="complete parquet file"):
@@ -312,3 +325,12 @@ def test_a_damaged_or_absent_lerobot_dataset_is_refused(tmp_path: Path) -> None:
 def test_an_episode_without_instructions_says_nothing() -> None:
     episode = Episode("e", 1, lambda: (np.zeros((1, 1)), np.zeros((1, 1))))
     assert episode.instruction(np.random.default_rng(0)) == ""
+
+
+def test_a_dataset_of_another_rate_than_its_robot_is_refused(tmp_path: Path) -> None:
+    root = lerobot(tmp_path / "set")
+    (root / "embodiment.json").write_text(json.dumps(load("pusht").config()))
+    assert [robot.name for robot in open_episodes(root).robots()] == ["pusht"]
+    (root / "embodiment.json").write_text(json.dumps(load("pusht").config() | {"control_hz": 50}))
+    with pytest.raises(InputError, match="control_hz: got 50; accepted: 10, the fps"):
+        open_episodes(root)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from gencore.errors import InputError
 from gencore.nn.init import seeded
 from gencore.pipeline import Pipeline
 from gencore_robot import film as film_module
+from gencore_robot import plot
 from gencore_robot.data import Episodes
 from gencore_robot.embodiments.library import load
 from gencore_robot.envs.reach import TwoWayReach
@@ -76,7 +78,7 @@ class Counting(gymnasium.Env):
 
 
 if "gencore-tests/Counting-v0" not in gymnasium.registry:
-    gymnasium.register("gencore-tests/Counting-v0", entry_point=Counting)
+    gymnasium.register("gencore-tests/Counting-v0", entry_point=lambda **how: Counting(**how))
 
 WHOLE = EnvMapping(observation={"state": (Source(),)})
 
@@ -172,7 +174,7 @@ def test_a_sensor_that_fails_is_named() -> None:
             return {**obs, "agent_pos": np.full(2, np.nan, np.float32)}, *rest
 
     if "gencore-tests/Blind-v0" not in gymnasium.registry:
-        gymnasium.register("gencore-tests/Blind-v0", entry_point=Blind)
+        gymnasium.register("gencore-tests/Blind-v0", entry_point=lambda **how: Blind(**how))
     with pytest.raises(InputError, match="state: got a value that is not finite"):
         rollout(trained("reach"), "gencore-tests/Blind-v0", episodes=1, execute=1, mapping=for_environment(REACH))
 
@@ -254,7 +256,7 @@ def test_a_film_shows_every_step_and_plays_in_browsers(tmp_path: Path) -> None:
 def test_without_a_display_a_film_asks_for_egl_unless_told_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                                                                      ) -> None:  # fmt: skip
     pytest.importorskip("av", reason="films need av")
-    monkeypatch.setattr(film_module.sys, "platform", "linux")
+    monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(film_module, "find_library", lambda name: "libEGL.so.1")
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -264,6 +266,83 @@ def test_without_a_display_a_film_asks_for_egl_unless_told_otherwise(tmp_path: P
     monkeypatch.setenv("MUJOCO_GL", "")
     film(Scripted(), REACH, tmp_path / "asked.mp4", max_steps=1)
     assert os.environ["MUJOCO_GL"] == "egl"
+
+
+class Turning(Counting):
+    """A wrist, three angles, and a gripper; its state has them the other way round."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float64)
+        self.action_space = spaces.Box(-1, 1, (4,), np.float32)
+
+    def step(self, action: Any) -> Any:
+        return np.array([5.0, 0.1, 0.2, 0.3]), *super().step(action)[1:]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.array([5.0, 0.1, 0.2, 0.3]), super().reset(seed=seed, options=options)[1]
+
+
+if "gencore-tests/Turning-v0" not in gymnasium.registry:
+    gymnasium.register("gencore-tests/Turning-v0", entry_point=lambda **how: Turning(**how))
+
+TURN = {"name": "turn", "slot": "right_eef_angle", "rotation": "euler_xyz"}
+GRIP = {"name": "grip", "slot": "gripper_open", "unit": "rad", "scale": 10.0}
+TURNER = {"name": "turner", "control_hz": 10, "state": [GRIP, TURN], "action": [TURN, {**GRIP, "scale": 20.0}]}
+
+
+class Turned:
+    def predict_chunk(self, obs: Any) -> np.ndarray:
+        return np.full((len(obs["state"]), 1, 4), [0.0, 1.25, -3.0, 2.0])
+
+
+def test_plots_and_clamped_entries_have_the_names_of_their_entries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn: dict[str, Any] = {}
+
+    def draw(path: Path, trace: Any, **how: Any) -> Path:
+        drawn.update(how, **trace)
+        return path
+
+    monkeypatch.setattr("gencore.loading.load", lambda *args, **how: Turned())
+    monkeypatch.setattr(plot, "available", lambda: None)
+    monkeypatch.setattr(plot, "write_plot", draw)
+    mapping = tmp_path / "turning.json"
+    mapping.write_text(json.dumps({"observation": {"state": ""}, "embodiment": TURNER}))
+    words = ["--env", "gencore-tests/Turning-v0", "--mapping", str(mapping), "--model", "any", "--episodes", "1"]
+    assert main(["rollout", "robot", *words, "--seed", "3", "--plot", str(tmp_path / "a.png"), "--quiet"]) == 0
+    assert drawn["names"] == ["turn", "turn", "turn", "grip"] and drawn["action"].shape == (4, 4)
+    # Beside an action lies what the state says of the same slot, in the action's units.
+    np.testing.assert_allclose(drawn["state"], [[0.1, 0.2, 0.3, 10.0]] * 4)
+    told = "4 of 4 actions: turn 100 %, by at most 0.25; turn 100 %, by at most 2; grip 100 %, by at most 1\n"
+    assert told in capsys.readouterr().out
+
+
+def test_a_velocity_is_not_drawn_over_a_position() -> None:
+    state = np.ones((3, 2))
+    assert np.isnan(plot.beside(state, load("reach-velocity"))).all()
+    np.testing.assert_array_equal(plot.beside(state, load("reach")), state)
+    assert np.isnan(plot.beside(np.ones((3, 5)), load("reach"))).all()
+
+
+def test_a_plot_draws_the_state_where_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = pytest.importorskip("matplotlib.figure", reason="plots need matplotlib")
+    saved: list[Any] = []
+    write = figures.Figure.savefig
+    monkeypatch.setattr(figures.Figure, "savefig", lambda self, *a, **how: saved.append(self) or write(self, *a, **how))
+    trace = {"action": np.zeros((3, 2)), "state": np.array([[1.0, np.nan]] * 3)}
+    plot.write_plot(tmp_path / "a.png", trace, names=["x", "y"])
+    assert [len(axes.lines) for axes in saved[0].axes[:2]] == [2, 1]
+
+
+def test_a_plot_that_cannot_be_drawn_is_told_before_an_episode_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr("gencore.loading.load", lambda *args, **how: pytest.fail("a model was loaded"))
+    assert main(["rollout", "robot", "--env", REACH, "--plot", str(tmp_path / "a.png")]) == 2
+    assert "matplotlib: not installed, needed for --plot" in capsys.readouterr().err
 
 
 def test_an_environment_that_cannot_render_leaves_no_file(tmp_path: Path) -> None:
@@ -280,7 +359,7 @@ def test_an_environment_that_cannot_render_leaves_no_file(tmp_path: Path) -> Non
             raise RuntimeError("gladLoadGL error")
 
     if "gencore-tests/Dark-v0" not in gymnasium.registry:
-        gymnasium.register("gencore-tests/Dark-v0", entry_point=Dark)
+        gymnasium.register("gencore-tests/Dark-v0", entry_point=lambda **how: Dark(**how))
     with pytest.raises(InputError, match=r"--video: got no OpenGL \(gladLoadGL error\).*MUJOCO_GL=egl"):
         film(Still(), "gencore-tests/Dark-v0", tmp_path / "film.mp4", mapping=WHOLE)
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,8 @@ import torch
 
 from gencore.data import Data
 from gencore.errors import InputError
-from gencore_robot.embodiments.embodiment import Embodiment
+from gencore_robot.conditioning.phrases import plain
+from gencore_robot.embodiments.embodiment import Embodiment, difference
 from gencore_robot.embodiments.library import load
 from gencore_robot.readers.episode import Episode
 
@@ -33,15 +34,16 @@ class Episodes(Data):
 
     Args:
         episodes: at least one.
+        note: what `describe` says beside, for instance that nothing was held out.
 
     Raises:
         InputError: no episodes.
     """
 
-    def __init__(self, episodes: Sequence[Episode]) -> None:
+    def __init__(self, episodes: Sequence[Episode], note: str = "") -> None:
         if not episodes:
             raise InputError("data", "no episodes", "at least one")
-        self.episodes = list(episodes)
+        self.episodes, self.note = list(episodes), note
         self._kept: dict[int, Numbers] = {}
 
     def __len__(self) -> int:
@@ -63,8 +65,10 @@ class Episodes(Data):
 
     @property
     def phrases(self) -> list[str]:
-        """All instructions, in alphabetical order."""
-        return sorted({said for episode in self.episodes for group in episode.instructions for said in group})
+        """All instructions that `PhraseList` tells apart, in alphabetical order; of several spellings the first."""
+        said = {text for episode in self.episodes for group in episode.instructions for text in group}
+        spelt = {plain(text): text for text in sorted(said, reverse=True)}
+        return sorted(text for short, text in spelt.items() if short)
 
     def robots(self, otherwise: Embodiment | None = None) -> list[Embodiment]:
         """The robots they were recorded on, each once.
@@ -81,15 +85,15 @@ class Episodes(Data):
             if robot is None:
                 raise InputError("data", f"{episode.name} without the robot it was recorded on", "its embodiment",
                                  f"{ROBOT} in the folder says it for all")  # fmt: skip
-            known = found.setdefault(robot.name, robot)
-            if (known.state, known.action, known.control_hz) != (robot.state, robot.action, robot.control_hz):
-                raise InputError("data", f"{episode.name} of another robot '{robot.name}' than those before",
+            if differs := difference(robot, found.setdefault(robot.name, robot)):
+                raise InputError("data", f"{episode.name} of a '{robot.name}' with {differs}",
                                  "one embodiment for each name")  # fmt: skip
         return list(found.values())
 
     def of(self, robot: str) -> Episodes:
         """The episodes of one robot."""
-        return Episodes([one for one in self.episodes if one.embodiment is not None and one.embodiment.name == robot])
+        found = [one for one in self.episodes if one.embodiment is not None and one.embodiment.name == robot]
+        return Episodes(found, self.note)
 
     def numbers(self, index: int) -> Numbers:
         """One episode, kept in memory once it was read.
@@ -107,7 +111,8 @@ class Episodes(Data):
         return self._kept[index]
 
     def describe(self) -> str:
-        return f"{len(self)} episodes, {sum(episode.length - episode.start for episode in self.episodes)} steps"
+        steps = sum(episode.length - episode.start for episode in self.episodes)
+        return f"{len(self)} episodes, {steps} steps" + (f"; {self.note}" if self.note else "")
 
     def verify(self) -> dict[str, str]:
         faults: dict[str, str] = {}
@@ -127,26 +132,27 @@ class Episodes(Data):
             InputError: none is left.
         """
         kept = [i for i, episode in enumerate(self.episodes) if episode.name not in names]
-        found = Episodes([self.episodes[i] for i in kept])
+        found = Episodes([self.episodes[i] for i in kept], self.note)
         found._kept = {new: self._kept[old] for new, old in enumerate(kept) if old in self._kept}
         return found
 
 
 def open_episodes(source: Path, *, held_out: bool = False) -> Episodes:
     """The episodes of a folder of HDF5 files (those of ACT and of ``gencore record``, or, with RDT's instructions
-    beside them, of RDT), of one such file, or of a LeRobot dataset of version 3.
+    beside them, of RDT, whose episodes below 128 steps are left out), of one such file, or of a LeRobot dataset of
+    version 3.
 
     Args:
         source: where they lie; its sub-folder ``test``, if there is one, is kept apart, and its ``embodiment.json``
             is the robot of episodes that do not say theirs.
-        held_out: take that sub-folder.
+        held_out: take that sub-folder; without one all episodes are taken, and `describe` says so.
 
     Raises:
         InputError: nothing there, a damaged file, or a LeRobot dataset of another rate than its robot.
     """
     from gencore_robot.readers.hdf5 import act_episode
     from gencore_robot.readers.lerobot import lerobot_episodes, rate
-    from gencore_robot.readers.rdt import INSTRUCTIONS, rdt_episode
+    from gencore_robot.readers.rdt import INSTRUCTIONS, SHORTEST, long_enough, rdt_episode
 
     if not source.exists():
         raise InputError("data", source, "an existing folder or .hdf5 file")
@@ -162,10 +168,16 @@ def open_episodes(source: Path, *, held_out: bool = False) -> Episodes:
         if not files:
             raise InputError("data", f"{source} without episodes",
                              ".hdf5 files, or a LeRobot folder with meta/info.json")  # fmt: skip
-        found = [rdt_episode(file) if file.with_name(INSTRUCTIONS).is_file() else act_episode(file) for file in files]
+        by_rdt = {file: file.with_name(INSTRUCTIONS).is_file() for file in files}
+        used = [file for file in files if not by_rdt[file] or long_enough(file)]
+        if not used:
+            told = f"{source} with {len(files)} episodes of RDT below {SHORTEST} steps"
+            raise InputError("data", told, "longer ones")
+        found = [rdt_episode(file) if by_rdt[file] else act_episode(file) for file in used]
     if robot.is_file():
         known = load(robot)
         if (source / "meta" / "info.json").is_file() and (hz := rate(source)) != known.control_hz:
             raise InputError(f"{robot}: control_hz", known.control_hz, f"{hz:g}, the fps of the dataset")
         found = [episode if episode.embodiment else replace(episode, embodiment=known) for episode in found]
-    return Episodes(found)
+    note = f"all of it: no folder '{HELD_OUT}' keeps any apart" if held_out and not apart.is_dir() else ""
+    return Episodes(found, note)

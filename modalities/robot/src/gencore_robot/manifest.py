@@ -19,6 +19,7 @@ manifest = Manifest(
             "phrases": "gencore_robot.conditioning.phrases:PhraseList",
             "camera-frames": "gencore_robot.conditioning.frames:CameraFrames",
             "precomputed": "gencore_robot.conditioning.precomputed:Precomputed",
+            "encoded-instructions": "gencore_robot.conditioning.instructions:EncodedInstructions",
             "t5": "gencore_robot.conditioning.t5:T5Text",
             "siglip": "gencore_robot.conditioning.siglip:SigLIPViews",
         },
@@ -59,7 +60,7 @@ manifest = Manifest(
         ),
         Option(name="mask", type="path", help="a text of 0 (kept) and 1 (made), one an action"),
     ),
-    default="gencore_robot:default/transfer-cube",
+    default="gencore_robot:default/two-way-reach",
     extras={
         "gym_aloha": "gencore-robot[aloha]",
         "gym_pusht": "gencore-robot[pusht]",

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
+from torch import Tensor
 
 from gencore.backbone import Backbone
 from gencore.condition import Condition, Conditions
@@ -72,7 +73,10 @@ class ActionDenoising(Objective):
         """`conditions` with a noisy state and missing views."""
         result = dict(conditions)
         if self.state_std is not None and self.snr is not None:
-            result["state"] = noisy_state(conditions["state"], self.state_std, self.snr, noise)
+            std, there = torch.tensor(self.state_std), conditions["indicator"].value
+            # Of several robots each is noisy in its own slots; an indicator that was dropped does not tell them.
+            own = torch.where(there.any(-1, keepdim=True), there, 1.0)
+            result["state"] = noisy_state(conditions["state"], std.to(own) * own, self.snr, noise)
         if self.view_rates:
             views, port = conditions[self.views], net.ports[self.views]
             result[self.views] = dropped_views(views, port, self.view_rates, noise, self.views)
@@ -93,14 +97,14 @@ class ActionDenoising(Objective):
         return Loss(parts[self.minimise], {name: value.detach() for name, value in parts.items()})
 
 
-def noisy_state(state: Condition, std: Sequence[float], snr: float, noise: Noise) -> Condition:
+def noisy_state(state: Condition, std: Tensor, snr: float, noise: Noise) -> Condition:
     """`state` (B, 1, slots) with N(0, std^2 / 10^(snr / 10)) added, `snr` in dB.
 
     >>> from gencore.noise import Recorded
     >>> state = Condition(torch.zeros(1, 1, 2))
-    >>> noisy_state(state, [2.0, 0.0], 20.0, Recorded([torch.ones(1, 1, 2)])).value.tolist()
+    >>> noisy_state(state, torch.tensor([2.0, 0.0]), 20.0, Recorded([torch.ones(1, 1, 2)])).value.tolist()
     [[[0.20000000298023224, 0.0]]]
     """
     value = state.value
     eps = noise.draw("normal", ("state",), tuple(value.shape[1:])).to(value)
-    return replace(state, value=value + eps * torch.tensor(std).to(value) * 10 ** (-snr / 20))
+    return replace(state, value=value + eps * std.to(value) * 10 ** (-snr / 20))

@@ -57,4 +57,5 @@ class Rollout:
             "predictions": told["predictions"],
             "latency_ms": {key: told[f"latency_ms_{key}"] for key in ("p50", "p95", "max")},
             "missed_ticks": told["missed_ticks"], "clamped": told["clamp"],
+            **{key: told[key] for key in ("starved_ticks", "late_chunks") if key in told},
         }  # fmt: skip

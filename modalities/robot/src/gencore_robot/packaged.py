@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gencore.errors import InputError
 from gencore.models import CONFIG, read_config
+from gencore_robot.robots import said
 
 
 def fitting(env_id: str, folder: Path | None = None) -> Path:
@@ -22,7 +23,7 @@ def fitting(env_id: str, folder: Path | None = None) -> Path:
     root = Path(str(files("gencore_robot"))) / "default" if folder is None else folder
     plain, known = env_id.rpartition(":")[2], []
     for config in sorted(root.glob(f"*/{CONFIG}")):
-        fits = read_config(config.parent)["card"].get("environments", [])
+        fits = said(read_config(config.parent)["card"], "environments") or []
         if plain in fits:
             return config.parent
         known += fits

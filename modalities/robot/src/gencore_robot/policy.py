@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from gencore.errors import InputError
+from gencore_robot.codec import ActionCodec
 from gencore_robot.executor.chunks import ChunkExecutor
+from gencore_robot.executor.paced import Paced
 from gencore_robot.executor.predictor import length
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ class Policy:
         words: said with every prediction, for instance ``{"instruction": "hand the cube over"}``.
         seed: of all draws.
         options: of `Pipeline.generate`: steps, sampler, ...
+        realtime: predict beside control, by `Paced`, which takes execute, low, high, velocity, hz, clock, sleep, pool.
         execution: of `ChunkExecutor`: execute, ensemble, autoreset, low, high, velocity, max_step, pose, hz.
     """
 
@@ -44,11 +47,13 @@ class Policy:
         words: Mapping[str, Any] | None = None,
         seed: int = 0,
         options: Mapping[str, Any] | None = None,
+        realtime: bool = False,
         **execution: Any,
     ) -> None:
         self.pipe, self.count, self.keys = pipe, count, keys
         self.words, self.options = dict(words or {}), dict(options or {})
-        self.executor = ChunkExecutor(self, count or 1, **execution)
+        self.history = self._history()
+        self.executor: ChunkExecutor | Paced = (Paced if realtime else ChunkExecutor)(self, count or 1, **execution)
         self._made = np.zeros(count or 1, np.int64)
         self._seeds = [_seed(seed, i) for i in range(count or 1)]
 
@@ -103,9 +108,24 @@ class Policy:
             raise InputError("envs", int(chosen.max()), f"0..{len(self._made) - 1}")
         seeds = [_seed(self._seeds[i], int(self._made[i])) for i in chosen]
         self._made[chosen] += 1
-        given: dict[str, Any] = {} if prefix is None or not prefix.shape[1] else {"prefix": prefix}
+        given: dict[str, Any] = {}
+        if prefix is not None and prefix.shape[1]:
+            given["prefix"] = self._allowed(prefix)
         out = self.pipe.generate(n=count, seed=seeds, observation=said, **self.words, **self.options, **given)
         return out.tensor
+
+    def _history(self) -> dict[str, int]:
+        """Entries of the observation of which the pipeline reads the last ones of an episode, and how many."""
+        read: Mapping[str, int] = getattr(getattr(self.pipe, "conditioner", None), "history", {})
+        names = {word: word for word in read} if self.keys is None else self.keys
+        return {key: read[word] for key, word in names.items() if word in read}
+
+    def _allowed(self, prefix: np.ndarray) -> np.ndarray:
+        # An environment may take what the robot's file does not allow; the network was never shown such actions.
+        codec = self.pipe.tokenizer
+        if not isinstance(codec, ActionCodec):
+            return prefix
+        return np.clip(prefix, codec.action.low.numpy(), codec.action.high.numpy())
 
     def _said(self, obs: Mapping[str, Any]) -> dict[str, Any]:
         names = {key: key for key in obs} if self.keys is None else self.keys
@@ -114,14 +134,22 @@ class Policy:
             if key not in obs:
                 raise InputError("observation", f"no '{key}'", f"it among {', '.join(map(str, obs))}")
             value = obs[key]
-            if isinstance(value, (np.ndarray, np.generic)):
-                value = torch.as_tensor(np.ascontiguousarray(value))
-            if isinstance(value, Tensor) and value.is_floating_point():
-                if not bool(torch.isfinite(value).all()):
-                    raise InputError(key, "a value that is not finite", "finite numbers", "check the sensor")
-                value = value.float()
-            said[word] = value
+            if isinstance(value, np.ndarray) and value.dtype == object:
+                said[word] = [[_finite(key, step) for step in row] for row in value]
+                continue
+            said[word] = _finite(key, value)
         return said
+
+
+def _finite(key: str, value: Any) -> Any:
+    """Numbers as a tensor, floats as float32; anything else as it is."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = torch.as_tensor(np.ascontiguousarray(value))
+    if isinstance(value, Tensor) and value.is_floating_point():
+        if not bool(torch.isfinite(value).all()):
+            raise InputError(key, "a value that is not finite", "finite numbers", "check the sensor")
+        value = value.float()
+    return value
 
 
 def _row(value: Any) -> Any:

@@ -40,6 +40,7 @@ from gencore_robot.objective import ActionDenoising
 from gencore_robot.readers.pictures import roles
 from gencore_robot.readers.tokens import require_tokens
 from gencore_robot.regression import ActionRegression, Fading
+from gencore_robot.slots import SLOTS
 from gencore_robot.statistics import Statistics
 from gencore_robot.tokenizer import Chunks
 
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
     from gencore_robot.data import Episodes
 
 DROP = {"frequency": 0.1, "indicator": 0.1, "state": 0.1, "language": 0.1}
-"""Published rates of absent conditions; views are dropped by the objective, each on its own."""
+VIEWS, SNR = [0.1] * 6, 40.0
+"""Published rates of absent conditions, of views each on its own, and the signal to noise of states in dB."""
 LARGEST = 128
 """Pixels along a side up to which ``pixels`` sees pictures as they are; larger ones are averaged down."""
 _WARMUP, _AVERAGED = 0.03, 0.05
@@ -200,27 +202,45 @@ def tiny(data: Episodes, *, steps: int | None = None, batch: int | None = None, 
 
 def _published(size: str, data: Episodes, *, steps: int | None = None, batch: int | None = None, seed: int = 0
                ) -> Training:  # fmt: skip
-    """AdamW at a constant 1e-4, batch 32, bf16; the published loss, which counts every slot.
-
-    Conditions without a null of their own are never dropped: tokens of an encoder know no "absent".
+    """AdamW at a constant 1e-4, batch 32, bf16; the published loss, which counts every slot, conditions missing now and
+    then, and noise on the state.
 
     Args:
-        data: episodes with tokens of the instruction and of the pictures, encoded beforehand
-            (`gencore_robot.readers.tokens`).
+        data: episodes that say their robot, with tokens of the instruction and of the pictures, encoded beforehand,
+            and of an empty instruction and a picture without content (`gencore_robot.readers.tokens`).
 
     Raises:
-        InputError: episodes without those tokens.
+        InputError: episodes without those tokens, or without their robot.
     """
-    require_tokens(data.episodes, [Precomputed(name, part["dims"], part["length"]) for name, part in STREAMS.items()])
+    absent = {"language": 1, "images": len(VIEWS)}
+    require_tokens(data.episodes, [Precomputed(name, part["dims"], part["length"], absent=absent[name])
+                                   for name, part in STREAMS.items()])  # fmt: skip
+    mean, std = _moments(data)
     with seeded(seed):
         settings: dict[str, Any] = {**SIZES[size]}
         net = RDT(**settings, streams=STREAMS)
     process = TableProcess.named("squaredcos_cap_v2", 1000, single=True)
-    drop = {name: rate for name, rate in DROP.items() if net.ports[name].null is not None}
+    objective = ActionDenoising(process, minimise="diluted", state_std=std, snr=SNR, view_rates=VIEWS)
     return Training(
-        pipeline=assemble(net, process, card={}), objective=ActionDenoising(process, minimise="diluted"),
-        steps=steps or 150_000, batch=batch or 32, seed=seed, lr=1e-4, drop=drop, precision="bf16",
+        pipeline=assemble(net, process, card={}, mean=mean, absent=absent), objective=objective,
+        steps=steps or 150_000, batch=batch or 32, seed=seed, lr=1e-4, drop=DROP, precision="bf16",
     )  # fmt: skip
+
+
+def _moments(data: Episodes) -> tuple[list[float], list[float]]:
+    """Mean and deviation of the states in the unified space, of each slot over the robots that have it; 0 elsewhere."""
+    robots, rows = data.robots(), dict[str, list[np.ndarray]]()
+    for i, episode in enumerate(data.episodes):
+        if episode.embodiment is not None:
+            rows.setdefault(episode.embodiment.name, []).append(data.numbers(i).state)
+    count, total, squares = np.zeros((3, SLOTS))
+    for robot in robots:
+        codec = ActionCodec(robot, 1)
+        state = codec.encode_state(torch.from_numpy(np.concatenate(rows[robot.name]))).value.numpy()
+        count += len(state) * codec.state.valid.numpy()
+        total, squares = total + state.sum(0), squares + (state**2).sum(0)
+    mean = total / np.maximum(count, 1)
+    return mean.tolist(), np.sqrt(np.maximum(squares / np.maximum(count, 1) - mean**2, 0.0)).tolist()
 
 
 rdt_1b, rdt_170m = (partial(_published, size) for size in ("1b", "170m"))

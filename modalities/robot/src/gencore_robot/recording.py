@@ -12,6 +12,7 @@ learns the way back:
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +23,14 @@ import numpy as np
 from gencore.errors import InputError
 from gencore_robot.environments import make
 from gencore_robot.experts.library import find
-from gencore_robot.recording_files import note, opened, write
+from gencore_robot.recording_files import checked, note, opened, signature, write
 from gencore_robot.wrappers.library import for_environment
 from gencore_robot.wrappers.mapped import fitted
 from gencore_robot.wrappers.mapping import EnvMapping
 
 CORRELATION = 0.9
+LONGEST = 10_000
+"""Steps after which an episode of an environment without a time limit is given up."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def record(
 
     Raises:
         InputError: an unknown environment or expert, a folder with something else in it, an expert that fails on most
-            seeds, or a value out of range.
+            seeds, an episode that does not end, or a value out of range.
     """
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise InputError("--seed", seed, "0 or more")
@@ -85,8 +88,8 @@ def record(
     mapping, folder = for_environment(env_id) if mapping is None else mapping, Path(folder)
     begin, settings = find(expert)
     env = make(env_id, mapping, arguments)
-    made = {"env": env_id, "expert": expert, "arguments": dict(arguments or {}), "noise": noise,
-            "instruction": instruction, "keep_failures": keep_failures}  # fmt: skip
+    made = {"env": env_id, "expert": expert, "arguments": dict(arguments or {}), "noise": noise, "seed": seed,
+            "mapping": signature(mapping), "instruction": instruction, "keep_failures": keep_failures}  # fmt: skip
     outcomes = opened(folder, made)
     try:
         kept = tried = failed = steps = 0
@@ -97,10 +100,12 @@ def record(
             if current not in outcomes or ((success or keep_failures) and not path.exists()):
                 arrays, success = _episode(env, begin, settings, current, mapping, noise)
                 length = len(arrays["action"])
-                if success or keep_failures:
-                    write(path, arrays, instruction, success, current, mapping.embodiment)
+                keep = checked(arrays, current) if success or keep_failures else None
                 outcomes[current] = length, success
+                # Before the file: a folder with a file and no log would be refused as something else's.
                 note(folder, made, outcomes)
+                if keep is not None:
+                    write(path, keep, instruction, success, current, mapping.embodiment)
             tried, failed = tried + 1, failed + (not success)
             if success or keep_failures:
                 kept, steps = kept + 1, steps + length
@@ -120,11 +125,16 @@ def _episode(env: Any, begin: Callable[..., Any], settings: Mapping[str, Any], s
     rng, shaken = np.random.default_rng((seed, 1)), np.random.default_rng((seed, 2))
     obs, _ = env.reset(seed=seed)
     try:
-        act = begin(obs, rng, **settings)
+        inspect.signature(begin).bind(obs, rng, **settings)
     except TypeError as fault:
         raise InputError("--expert", dict(settings), "settings the expert takes", str(fault)) from fault
+    act = begin(obs, rng, **settings)
+    endless = env.spec is None or env.spec.max_episode_steps is None
     drift, rows, actions, success, ended = np.zeros(env.action_space.shape), [], [], False, False
     while not ended:
+        if endless and len(actions) == LONGEST:
+            raise InputError("--env", f"{LONGEST} steps of seed {seed} without an end", "one with a time limit",
+                             "--env-args max_episode_steps=400 sets one")  # fmt: skip
         action = np.asarray(act(obs), np.float64)
         if action.shape != env.action_space.shape or not np.isfinite(action).all():
             raise InputError("--expert", f"an action of shape {action.shape}", f"finite {env.action_space.shape}")

@@ -14,6 +14,7 @@ from gencore_robot.conditioning.observation import Observation
 from gencore_robot.conditioning.proprioception import Proprioception
 from gencore_robot.conditioning.robot_state import RobotState
 from gencore_robot.embodiments.embodiment import Embodiment
+from gencore_robot.encoders import seen
 from gencore_robot.tokenizer import Chunks
 
 
@@ -39,14 +40,22 @@ def bound(pipe: Pipeline, embodiment: str | Path | Mapping[str, Any] | Embodimen
 def executed(pipe: Pipeline) -> int | None:
     """The actions of a chunk before the next prediction, as the model's card says, or that of the model it was
     fine-tuned from; None where none says."""
-    card = pipe.card
-    while "execute" not in card and isinstance(card.get("its card"), Mapping):
-        card = card["its card"]
-    found = card.get("execute")
+    found = said(pipe.card, "execute")
     return None if found is None else int(found)
+
+
+def said(card: Mapping[str, Any], key: str) -> Any:
+    """What a card says under `key`, or the card of the model it was fine-tuned from; None where none says.
+
+    >>> said({"its card": {"execute": 8}}, "execute")
+    8
+    """
+    while key not in card and isinstance(card.get("its card"), Mapping):
+        card = card["its card"]
+    return card.get(key)
 
 
 def _of(part: Conditioner, robot: Embodiment) -> Conditioner:
     if isinstance(part, Observation):
         return Observation([_of(inside, robot) for inside in part.parts])
-    return RobotState(robot) if isinstance(part, Proprioception) else part
+    return RobotState(robot) if isinstance(part, Proprioception) else seen(part, robot.cameras)

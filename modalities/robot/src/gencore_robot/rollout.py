@@ -8,6 +8,7 @@ number of environments nor on its place among them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ def rollout(
     max_steps: int | None = None,
     words: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    realtime: bool = False,
     progress: Callable[..., None] | None = None,
     watch: Callable[[MappedVector], None] | None = None,
 ) -> Rollout:
@@ -53,6 +55,7 @@ def rollout(
         max_steps: an episode longer than this is cut; None leaves it to the environment.
         words: said with every prediction, for instance ``{"instruction": "left"}``.
         options: of `Pipeline.generate`: steps, sampler, ...
+        realtime: predict beside control, which keeps the robot's rate, see `executor.paced.Paced`; one environment.
         progress: told (episodes ended, episodes, note).
         watch: told the environments after the first reset and after every step, to look at them.
 
@@ -61,12 +64,15 @@ def rollout(
             horizon, a pipeline of another robot, or an environment that does not tell success.
     """
     _check(episodes, num_envs, seed, max_steps)
+    if realtime and num_envs > 1:
+        raise InputError("--num-envs", num_envs, "1 with --realtime: environments share the clock of one robot")
     mapping = for_environment(env_id) if mapping is None else mapping
     count = min(num_envs, episodes)
     envs = make_vec(env_id, mapping, count, arguments, processes=processes)
     try:
-        played = runner(policy, envs, seed=seed, execute=execute, words=words, options=options)
-        return _play(played, envs, env_id, range(seed, seed + episodes), max_steps, progress, watch)
+        played = runner(policy, envs, seed=seed, execute=execute, words=words, options=options, realtime=realtime)
+        with closing(played):
+            return _play(played, envs, env_id, range(seed, seed + episodes), max_steps, progress, watch)
     finally:
         envs.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,9 @@ from gencore_robot.commands.asked import add_environment, environment
 if TYPE_CHECKING:
     from gencore_robot.outcomes import Rollout
 
+_SHOWN = 3
+"""Entries named in the line about what was clamped."""
+
 
 def add_arguments(parser: Parser) -> None:
     """Declare the options of ``gencore rollout``."""
@@ -29,6 +32,8 @@ def add_arguments(parser: Parser) -> None:
     add("--num-envs", type=int, default=1, help="environments side by side (default: 1)")
     add("--processes", action="store_true", help="each environment in a process of its own")
     add("--execute", type=int, help="actions of a chunk before the next prediction (default: the model's)")
+    add("--realtime", action="store_true",
+        help="predict beside control, at the robot's rate: chunks continue what runs meanwhile")  # fmt: skip
     add("--max-steps", type=int, help="cut longer episodes (default: as the environment does)")
     add("--steps", type=int, help="of the sampler (default: the model's)")
     add("--sampler", help="name or name:key=value,key=value (default: the model's)")
@@ -56,16 +61,21 @@ def run(args: Namespace) -> int:
             check_output(path, args.force)
     from gencore.loading import load
     from gencore_robot.film import film
+    from gencore_robot.layout import Layout
     from gencore_robot.packaged import fitting
-    from gencore_robot.plot import write_plot
+    from gencore_robot.plot import available, beside, write_plot
     from gencore_robot.rollout import rollout
 
+    if args.plot:
+        available()
+    robot = mapping.embodiment
+    names = [] if robot is None else Layout(robot.action, "action").names
     model = args.model or fitting(args.env)
     pipe = load("robot", model, device=args.device, dtype=args.dtype, compile=args.compile)
     options = {key: value for key, value in (("steps", args.steps), ("sampler", args.sampler)) if value is not None}
     how: dict[str, Any] = {
         "seed": args.seed, "mapping": mapping, "arguments": arguments, "execute": args.execute,
-        "max_steps": args.max_steps, "options": options,
+        "max_steps": args.max_steps, "options": options, "realtime": args.realtime,
         "words": {} if args.instruction is None else {"instruction": args.instruction},
     }  # fmt: skip
     files = {}
@@ -76,16 +86,17 @@ def run(args: Namespace) -> int:
         found = rollout(pipe, args.env, episodes=args.episodes, num_envs=args.num_envs, processes=args.processes,
                         progress=report, **how)  # fmt: skip
     if args.plot:
-        robot = mapping.embodiment
-        names = [] if robot is None else [part.name for part in robot.action if part.width == 1]
+        trace = {"action": found.trace["action"]}
+        if robot is not None and "state" in found.trace:
+            trace["state"] = beside(found.trace["state"], robot)
         won = "succeeded" if found.outcomes[0].success else "failed"
-        write_plot(args.plot, found.trace, names=names, hz=None if robot is None else robot.control_hz,
+        write_plot(args.plot, trace, names=names, hz=None if robot is None else robot.control_hz,
                    title=f"{args.env}, seed {args.seed}: {won}", force=args.force)  # fmt: skip
         files["plot"] = str(args.plot)
     if args.json:
         print(json.dumps({**found.as_data(), "model": pipe.hash(), **files, "versions": _versions()}))
     else:
-        _print(found, files)
+        _print(found, files, names)
     return 0
 
 
@@ -101,11 +112,10 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _print(found: Rollout, files: Mapping[str, str]) -> None:
+def _print(found: Rollout, files: Mapping[str, str], names: Sequence[str]) -> None:
     told = found.as_data()
     low, high = found.interval
     latency = "  ".join(f"{key} {value:.1f}" for key, value in told["latency_ms"].items())
-    clamped = told["clamped"]
     rows = [
         ("environment", found.env),
         ("success", f"{len(told['successes'])} of {told['episodes']} = {100 * found.success_rate:.1f} %"),
@@ -115,10 +125,22 @@ def _print(found: Rollout, files: Mapping[str, str]) -> None:
         ("mean length", f"{told['mean_length']:.1f} steps"),
         ("latency", f"{latency} ms over {told['predictions']} predictions"),
         ("missed ticks", "unknown rate" if told["missed_ticks"] is None else str(told["missed_ticks"])),
-        ("clamped", "no limits" if clamped is None else f"{clamped['clamped']} of {clamped['actions']} actions, "
-         f"by at most {clamped['largest_excess']:.3g}"),
+        *[(key.replace("_", " "), str(told[key])) for key in ("starved_ticks", "late_chunks") if key in told],
+        ("clamped", _clamped(told["clamped"], names)),
         *files.items(),
     ]  # fmt: skip
     columns = widths(rows)
     for row in rows:
         print(line(row, columns))
+
+
+def _clamped(told: Mapping[str, Any] | None, names: Sequence[str]) -> str:
+    """How often actions were clamped, and of the entries most often clamped how often and by how much at most."""
+    if told is None:
+        return "no limits"
+    worst = sorted(told["entries"], key=lambda one: -one["clamped"])
+    each = [f"{names[one['index']] if one['index'] < len(names) else 'entry ' + str(one['index'])} "
+            f"{100 * one['clamped'] / told['actions']:.0f} %, by at most {one['largest_excess']:.2g}"
+            for one in worst[:_SHOWN]]  # fmt: skip
+    each += [f"{len(worst) - _SHOWN} more"] if len(worst) > _SHOWN else []
+    return f"{told['clamped']} of {told['actions']} actions" + (": " + "; ".join(each) if each else "")

@@ -36,6 +36,8 @@ class Observation(Conditioner):
         if twice := [word for word in read if read.count(word) > 1]:
             raise InputError("observation", f"'{twice[0]}' read by two parts", "one part a word")
         self.words = ("observation", *read)
+        self.history = {word: n for part in self.parts for word, n in getattr(part, "history", {}).items()}
+        """Words of which a part reads the last values of an episode, and how many."""
 
     def __call__(self, words: Mapping[str, Any], count: int | None) -> tuple[int, Conditions]:
         said = {word: value for word, value in words.items() if word != "observation"}

@@ -13,6 +13,11 @@ from gencore.errors import InputError, nearest
 from gencore_robot.conditioning.values import repeated
 
 
+def plain(phrase: object) -> str:
+    """A phrase without its case and its outer and doubled blanks, which mean nothing."""
+    return " ".join(str(phrase).lower().split())
+
+
 class PhraseList(Conditioner):
     """The word ``instruction``: one of `phrases` (whatever its case and outer blanks), or one a sample; absent is the
     null phrase.
@@ -29,31 +34,31 @@ class PhraseList(Conditioner):
 
     def __init__(self, phrases: Sequence[str], *, name: str = "language") -> None:
         self.phrases, self.name = list(phrases), name
-        self._rows = {self._plain(phrase): i for i, phrase in enumerate(self.phrases)}
+        self._rows = {plain(phrase): i for i, phrase in enumerate(self.phrases)}
         if len(self._rows) < len(self.phrases) or not self.phrases:
             raise InputError("phrases", f"{len(self.phrases)} with {len(self._rows)} different", "different ones")
 
-    @staticmethod
-    def _plain(phrase: object) -> str:
-        return " ".join(str(phrase).lower().split())
+    def row(self, phrase: object) -> int:
+        """Where `phrase` stands in the list.
 
-    def _row(self, phrase: object) -> int:
-        plain = self._plain(phrase)
-        if plain not in self._rows:
-            raise InputError("instruction", repr(phrase), "; ".join(self.phrases[:8]), nearest(plain, self._rows))
-        return self._rows[plain]
+        Raises:
+            InputError: it does not.
+        """
+        if (said := plain(phrase)) not in self._rows:
+            raise InputError("instruction", repr(phrase), "; ".join(self.phrases[:8]), nearest(said, self._rows))
+        return self._rows[said]
 
     def __call__(self, words: Mapping[str, Any], count: int | None) -> tuple[int, Conditions]:
         said = words.get("instruction")
         if said is None:
             rows = torch.tensor([len(self.phrases)])
         else:
-            rows = torch.tensor([self._row(p) for p in (said if isinstance(said, list | tuple) else [said])])
+            rows = torch.tensor([self.row(p) for p in (said if isinstance(said, list | tuple) else [said])])
         rows = repeated("instruction", rows, count)
         return len(rows), {self.name: Condition(rows)}
 
     def targets(self, targets: Mapping[str, Any]) -> Conditions:
-        return {self.name: Condition(torch.tensor([self._row(phrase) for phrase in targets["instruction"]]))}
+        return {self.name: Condition(torch.tensor([self.row(phrase) for phrase in targets["instruction"]]))}
 
     def example(self, n: int) -> dict[str, Any]:
         """Phrases for `n` samples."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from gencore.condition import Condition, Conditions
 from gencore.conditioner import Conditioner
 from gencore.errors import InputError
+from gencore_robot.conditioning.instructions import stretched
 from gencore_robot.conditioning.values import batched, repeated
 
 
@@ -21,13 +23,24 @@ class Precomputed(Conditioner):
         name: of the word and of the network's stream.
         dims: of a token.
         length: most tokens.
+        absent: datasets have ``name_null`` beside, the (n, dims) tokens of what stands for nothing, an empty sentence
+            or a picture without content; this is how many of them there are, 1 or the number of views.  None is
+            without.
 
     >>> Precomputed("language", 2, 8)({"language": [[0.0, 1.0]], "language_mask": [True]}, 3)[1]["language"].mask.shape
     torch.Size([3, 1])
     """
 
-    def __init__(self, name: str, dims: int, length: int) -> None:
+    def __init__(self, name: str, dims: int, length: int, *, absent: int | None = None) -> None:
         self.name, self.dims, self.length, self.words = name, dims, length, (name, f"{name}_mask")
+        self.absent = absent
+
+    def _null(self, tokens: Tensor, count: int) -> Tensor:
+        """(count, dims), of the (B, n, dims) that every item of a batch brings."""
+        null = batched(f"{self.name}_null", tokens, (None, self.dims))[0].repeat(self.absent or 1, 1)
+        if (self.absent or 1) > 1 and len(null) != count:
+            raise InputError(f"{self.name}_null", f"{len(null)} tokens of {self.absent} views", f"{count}")
+        return stretched(null, count)
 
     def _tokens(self, value: Any, mask: Any, count: int | None = None) -> Condition:
         if value is None:
@@ -50,11 +63,14 @@ class Precomputed(Conditioner):
         return len(tokens), {self.name: tokens}
 
     def targets(self, targets: Mapping[str, Tensor]) -> Conditions:
-        return {self.name: self._tokens(targets.get(self.words[0]), targets.get(self.words[1]))}
+        tokens = self._tokens(targets.get(self.words[0]), targets.get(self.words[1]))
+        if self.absent is None:
+            return {self.name: tokens}
+        return {self.name: replace(tokens, null=self._null(targets[f"{self.name}_null"], tokens.value.shape[1]))}
 
     def example(self, n: int) -> dict[str, Any]:
         """Tokens that say nothing, for `n` samples."""
         return {self.name: torch.zeros(n, self.length, self.dims)}
 
     def config(self) -> dict[str, Any]:
-        return {"name": self.name, "dims": self.dims, "length": self.length}
+        return {"name": self.name, "dims": self.dims, "length": self.length, "absent": self.absent}

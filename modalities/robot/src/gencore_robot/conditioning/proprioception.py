@@ -64,7 +64,8 @@ class Proprioception(Conditioner):
         hertz = batched("frequency", self.frequency if frequency is None else frequency, (), len(state))
         if bool((hertz < 0).any()):
             raise InputError("frequency", f"{hertz.min():g}", "Hz, 0 for unknown")
-        mean = None if self.mean is None else torch.tensor(self.mean)
+        # A robot's mean has nothing in the slots it lacks, which other robots of the data may have.
+        mean = None if self.mean is None else (torch.tensor(self.mean) * shown)[:, None]
         return {
             "state": Condition((state * shown)[:, None], null=mean), "indicator": Condition(shown[:, None]),
             "frequency": Condition(hertz),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from gencore.condition import Condition, Conditions
 from gencore.conditioner import Conditioner
-from gencore.errors import InputError, MissingDependency
+from gencore.errors import InputError, MissingDependency, unknown
 from gencore_robot.conditioning.cache import EmbeddingCache
 from gencore_robot.conditioning.values import repeated
+from gencore_robot.embodiments.embodiment import ROLES
 
 
 class SigLIPViews(Conditioner):
     """The word ``images``: for each sample its `views` pictures, uint8 (H, W, 3), or (3, H, W) as mappings give
-    them, or None where a camera is missing.
+    them, or None where a camera is missing; or for each sample its frames, each the pictures of the `roles`, or None
+    before the episode; or the pictures of the `roles` alone, which are the last frame.
 
     A missing view is encoded as a picture in the processor's mean colour, which is also what a dropped view becomes;
     it is never a copy of another camera.  Colours must come in the order the network was trained with.
@@ -26,19 +29,28 @@ class SigLIPViews(Conditioner):
     Args:
         views: frames times cameras, the cameras of the oldest frame first.
         model: hub id or folder.
+        frames: steps that the views span, which policies keep for each environment.
+        roles: of the cameras that frames have, of `ROLES`; the network's others are missing.  None is all.
         name: of the network's stream.
         cache: folder of embeddings; not part of the model.
         dtype: of the encoder.
 
     Raises:
+        InputError: views that the frames cannot share, an unknown role, or roles of another number of cameras.
         MissingDependency: when a picture is encoded and ``transformers`` is absent.
     """
 
     words = ("images",)
 
     def __init__(self, views: int = 6, *, model: str = "google/siglip-so400m-patch14-384", name: str = "images",
-                 cache: str | None = None, dtype: str = "bfloat16") -> None:  # fmt: skip
-        self.views, self.model, self.name, self.dtype = views, model, name, dtype
+                 cache: str | None = None, dtype: str = "bfloat16", frames: int = 1,
+                 roles: Sequence[str] | None = None) -> None:  # fmt: skip
+        if frames < 1 or views % frames:
+            raise InputError("frames", frames, f"a divisor of the {views} views")
+        self.views, self.model, self.name, self.dtype, self.frames = views, model, name, dtype, frames
+        self.roles = None if roles is None else list(roles)
+        self.history = {"images": frames}
+        self._places = _places(views // frames, self.roles)
         self.cache = None if cache is None else EmbeddingCache(cache, f"siglip {model} {dtype}")
         self._loaded: tuple[Any, Any] | None = None
         self._missing: Tensor | None = None
@@ -81,14 +93,37 @@ class SigLIPViews(Conditioner):
         return self.cache.get(content, lambda: self._encode(pixels))
 
     def _conditions(self, samples: Sequence[Sequence[Any]], count: int | None = None) -> Conditions:
-        for pictures in samples:
-            if len(pictures) != self.views:
-                raise InputError(
-                    "images", f"{len(pictures)} pictures", f"{self.views} a sample, None for a missing one"
-                )
-        value = torch.stack([torch.cat([self.tokens(p) for p in pictures]) for pictures in samples])
+        value = torch.stack([torch.cat([self.tokens(p) for p in self._placed(sample)]) for sample in samples])
         null = self.tokens(None).repeat(self.views, 1)
         return {self.name: Condition(repeated("images", value, count), null=null)}
+
+    def _placed(self, sample: Sequence[Any]) -> list[Any]:
+        """The `views` pictures of a sample."""
+        cameras = self.views // self.frames
+        if not any(isinstance(part, list | tuple) or np.ndim(part) == 4 for part in sample if part is not None):
+            if len(sample) == self.views:
+                return list(sample)
+            sample = [*[None] * (self.frames - 1), sample]
+        given = [None if frame is None else len(frame) for frame in sample]
+        if len(given) != self.frames or set(given) - {None, len(self._places)}:
+            raise InputError("images", f"{sum(n or 0 for n in given)} pictures",
+                             f"{self.views} a sample, None for a missing one",
+                             f"or {self.frames} frames of {len(self._places)}")  # fmt: skip
+        found: list[Any] = [None] * self.views
+        for i, frame in enumerate(sample):
+            for place, picture in zip(self._places, () if frame is None else frame, strict=frame is not None):
+                found[i * cameras + place] = picture
+        return found
+
+    def seen_by(self, roles: Sequence[str]) -> SigLIPViews:
+        """The same encoder at a robot whose cameras have these roles.
+
+        Raises:
+            InputError: as the constructor.
+        """
+        other = copy(self)
+        other.roles, other._places = list(roles), _places(self.views // self.frames, roles)
+        return other
 
     def __call__(self, words: Mapping[str, Any], count: int | None) -> tuple[int, Conditions]:
         said = words.get("images")
@@ -100,4 +135,17 @@ class SigLIPViews(Conditioner):
         return self._conditions(targets["images"])
 
     def config(self) -> dict[str, Any]:
-        return {"views": self.views, "model": self.model, "name": self.name, "dtype": self.dtype}
+        return {"views": self.views, "model": self.model, "name": self.name, "dtype": self.dtype,
+                "frames": self.frames, "roles": self.roles}  # fmt: skip
+
+
+def _places(cameras: int, roles: Sequence[str] | None) -> list[int]:
+    """Which of the network's cameras each of a frame is."""
+    if roles is None:
+        return list(range(cameras))
+    if stray := [role for role in roles if role not in ROLES]:
+        raise unknown("camera role", stray[0], ROLES)
+    places = [ROLES.index(role) for role in roles]
+    if len(set(places)) < len(places) or max(places, default=0) >= cameras:
+        raise InputError("roles", ", ".join(roles), f"different ones of {', '.join(ROLES[:cameras])}")
+    return places

@@ -12,6 +12,7 @@ from gencore.condition import Condition, Conditions
 from gencore.conditioner import Conditioner
 from gencore.errors import InputError, MissingDependency
 from gencore_robot.conditioning.cache import EmbeddingCache
+from gencore_robot.conditioning.instructions import padded
 from gencore_robot.conditioning.values import repeated
 
 
@@ -63,15 +64,9 @@ class T5Text(Conditioner):
         return self._memory[sentence]
 
     def _conditions(self, sentences: Sequence[str], count: int | None = None) -> Conditions:
-        found = [self.tokens(sentence) for sentence in sentences]
-        longest = max(len(tokens) for tokens in found)
-        value = torch.stack([torch.cat([x, x.new_zeros(longest - len(x), x.shape[1])]) for x in found])
-        mask = torch.arange(longest) < torch.tensor([len(x) for x in found])[:, None]
-        value, mask = (repeated("instruction", x, count) for x in (value, mask))
-        # The null has the place of its last token for all that follow, which is all a mask of another length allows.
-        empty = self.tokens("")
-        null = torch.cat([empty, empty[-1:].expand(max(0, longest - len(empty)), -1)])[:longest]
-        return {self.name: Condition(value, mask, null)}
+        tokens = padded([self.tokens(sentence) for sentence in sentences], self.tokens(""))
+        value, mask = (repeated("instruction", x, count) for x in (tokens.value, tokens.mask) if x is not None)
+        return {self.name: Condition(value, mask, tokens.null)}
 
     def __call__(self, words: Mapping[str, Any], count: int | None) -> tuple[int, Conditions]:
         said = words.get("instruction") or ""

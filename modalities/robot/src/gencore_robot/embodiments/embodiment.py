@@ -80,6 +80,27 @@ class Embodiment:
                 "action": [entry.config() for entry in self.action]}  # fmt: skip
 
 
+def difference(one: Embodiment, other: Embodiment) -> str:
+    """The first thing in which the numbers of two robots differ, by name, rate, state or action; empty where none.
+
+    >>> from gencore_robot.embodiments.library import load
+    >>> difference(load("reach"), load("reach")), difference(load("reach"), load("pusht"))
+    ('', "name 'reach', not 'pusht'")
+    """
+    if one.name != other.name:
+        return f"name '{one.name}', not '{other.name}'"
+    if one.control_hz != other.control_hz:
+        return f"control_hz {one.control_hz:g}, not {other.control_hz:g}"
+    for what in ("state", "action"):
+        mine, its = getattr(one, what), getattr(other, what)
+        if len(mine) != len(its):
+            return f"{len(mine)} entries of the {what}, not {len(its)}"
+        for a, b in zip(mine, its, strict=True):
+            if key := next((key for key in a.config() | b.config() if getattr(a, key) != getattr(b, key)), ""):
+                return f"{key} of {what} '{a.name}' {getattr(a, key)}, not {getattr(b, key)}"
+    return ""
+
+
 def fields(entries: Any, what: str) -> tuple[Field, ...]:
     """The entries of a list in a file."""
     if not isinstance(entries, Sequence) or isinstance(entries, str):

@@ -92,6 +92,7 @@ class ChunkExecutor:
             self._queues[i].clear()
             self._moves[i].clear()
             self._last[i] = None
+        self.predictor.window.forget(mask)
         if self.ensemble is not None:
             self.ensemble.reset(mask)
 
@@ -110,10 +111,11 @@ class ChunkExecutor:
         if (given := length(obs)) != self.count:
             raise InputError("observation", f"{given} rows", f"{self.count}, one per environment")
         self.episodes.check()
+        told = self.predictor.window(obs)
         if self.ensemble is None:
-            self._plan(obs, self._empty())
+            self._plan(told, self._empty())
         else:
-            self._blend(obs, self.ensemble)
+            self._blend(told, self.ensemble)
         idle = self.episodes.idle
         width = next(len(part) for part in (*self._last, *(q[0] for q in self._queues if q)) if part is not None)
         present = None if self.pose is None or self.max_step is None else np.asarray(self.pose(obs), np.float64)
@@ -123,7 +125,7 @@ class ChunkExecutor:
         if self.clamp is not None:
             out[~idle] = self.clamp(out[~idle])
         for i in np.flatnonzero(~idle):
-            self._last[i] = out[i]
+            self._last[i] = out[i].copy()
         return out
 
     def _empty(self) -> np.ndarray:

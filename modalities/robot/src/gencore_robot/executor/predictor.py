@@ -9,13 +9,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from gencore.errors import InputError
+from gencore_robot.executor.window import Window
 
 
 class PredictsChunks(Protocol):
     """What an executor needs of a policy.
 
     It may also take the keywords `envs` ((B,) int, which environments the rows are) and `prefix` ((B, P, A), the
-    actions that will be executed before the chunk arrives).
+    actions that will be executed before the chunk arrives), and have a mapping `history`: of each entry of an
+    observation that it names it is given the last ones of the episode, see `Window`.
     """
 
     def predict_chunk(self, obs: Any, /) -> Any:
@@ -40,6 +42,7 @@ class Predictor:
         words = inspect.signature(policy.predict_chunk).parameters
         anything = any(p.kind is p.VAR_KEYWORD for p in words.values())
         self.takes = {word for word in ("envs", "prefix") if anything or word in words}
+        self.window = Window(getattr(policy, "history", None) or {})
 
     def __call__(self, obs: Any, **words: Any) -> np.ndarray:
         """(B, H, A) float64.

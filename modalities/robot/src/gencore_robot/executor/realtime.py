@@ -77,6 +77,7 @@ class RealtimeExecutor:
         """
         if (given := length(obs)) != len(self._last):
             raise InputError("observation", f"{given} rows", f"{len(self._last)}")
+        told = self.predictor.window(obs)
         now = self._clock()
         if self._due > -math.inf:
             self.latency.missed += max(0, math.floor((now - self._due) * self.hz + 1e-6))
@@ -84,18 +85,29 @@ class RealtimeExecutor:
         if self._future is not None and self._future.done():
             self._arrive(self._future, now)
         if self._future is None and self._queue.shape[1] < self.again:
-            self._ask(obs, now)
+            self._ask(told, now)
         if self._queue.shape[1]:
             action, self._queue = self._queue[:, 0], self._queue[:, 1:]
         else:
             self.starved += 1
             action = hold(self._last, self.velocity)
         self._last = self.clamp(action)
-        return self._last
+        return self._last.copy()
+
+    def first(self, obs: Any) -> int:
+        """Wait for the first chunk of an episode, which then begins with its first action; returns its horizon H."""
+        self.drop()
+        told = self.predictor.window(obs, keep=False)
+        chunk, seconds = self._pool.submit(self._timed, told, None).result()
+        self.latency.add(seconds, blocking=False)
+        self._last, self._queue = chunk[:, 0], chunk
+        return chunk.shape[1]
 
     def _ask(self, obs: Any, now: float) -> None:
-        ahead = min(self.latency.ticks(), self._queue.shape[1]) if self.freeze else 0
-        prefix = self._queue[:, :ahead] if ahead else None
+        # However fast the prediction is, the action of this tick still comes from the old plan.
+        ahead = min(max(1, self.latency.ticks()), self._queue.shape[1]) if self.freeze else 0
+        # What will run is what the limits leave of the plan.
+        prefix = np.clip(self._queue[:, :ahead], self.clamp.low, self.clamp.high) if ahead else None
         self._asked, self._frozen, self._ran = now, ahead, self._queue.shape[1] > 0
         self._future = self._pool.submit(self._timed, obs, prefix)
 
@@ -113,10 +125,15 @@ class RealtimeExecutor:
 
     def reset(self, start: np.ndarray) -> None:
         """Begin anew from the pose `start` (B, A); a prediction under way is thrown away."""
-        if self._future is not None:
-            self._future.cancel()
-        self._future, self._due = None, -math.inf
+        self.drop()
         self._last = np.array(start, dtype=np.float64)
+
+    def drop(self) -> None:
+        """Forget the plan and what was seen; a prediction under way is waited for: none runs beside the next one."""
+        self.predictor.window.forget()
+        if self._future is not None and not self._future.cancel():
+            self._future.exception()
+        self._future, self._due = None, -math.inf
         self._queue = self._queue[:, :0]
 
     def report(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ function from observations to actions, both in the environment's own terms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
@@ -24,6 +25,8 @@ Expert = Callable[[Mapping[str, Any], np.random.Generator], Act]
 
 
 def _transfer_cube(obs: Mapping[str, Any], rng: np.random.Generator, jitter: float = 0.0) -> Act:
+    if isinstance(jitter, bool) or not isinstance(jitter, int | float) or not 0 <= jitter < math.inf:
+        raise InputError("expert transfer-cube: jitter", jitter, "0 or more")
     plan = transfer_cube(entry(obs, "env_state"), rng, jitter)
     targets = iter(plan)
     return lambda obs: next(targets, plan[-1])

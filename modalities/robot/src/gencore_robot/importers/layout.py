@@ -131,4 +131,5 @@ def _agree(config: Mapping[str, Any], net: RDT) -> None:
     for theirs, mine in (("hidden_size", "width"), ("depth", "depth"), ("num_heads", "heads"),
                          ("pred_horizon", "horizon"), ("action_dim", "slots")):  # fmt: skip
         if theirs in inner and inner[theirs] != ours[mine]:
-            raise CheckpointError("checkpoint", f"config.json with {theirs} {inner[theirs]}", f"{ours[mine]} as the weights")
+            told = f"config.json with {theirs} {inner[theirs]}"
+            raise CheckpointError("checkpoint", told, f"{ours[mine]} as the weights")

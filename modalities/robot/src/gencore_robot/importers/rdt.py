@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from gencore_robot.backbones.rdt import RDT
 from gencore_robot.conditioning.observation import Observation
 from gencore_robot.conditioning.precomputed import Precomputed
 from gencore_robot.conditioning.proprioception import Proprioception
+from gencore_robot.encoders import encoded
 from gencore_robot.importers.layout import KEYS, build, read_settings
 from gencore_robot.tokenizer import Chunks
 
@@ -27,7 +28,8 @@ SAMPLER, STEPS = "dpmpp:spacing=open", 5
 
 
 @recognised_by(KEYS)
-def import_rdt(path: str | Path, *, norm: NormName = "timm_var") -> Pipeline:
+def import_rdt(path: str | Path, *, norm: NormName = "timm_var", language: str | None = None,
+               vision: str | None = None) -> Pipeline:  # fmt: skip
     """The pipeline of an RDT checkpoint, sampled as published: DPM-Solver++ with 5 steps.
 
     Every tensor finds its place or the import fails, where the published loader drops what does not fit.
@@ -35,12 +37,16 @@ def import_rdt(path: str | Path, *, norm: NormName = "timm_var") -> Pipeline:
     Args:
         path: folder with config.json and weights, a .safetensors or .bin file, or mp_rank_00_model_states.pt.
         norm: what the norms computed in training; timm_var unless NVIDIA apex or another timm than 1.0.3 was there.
+        language: what reads instructions, t5:MODEL or file:PATH; without it tokens are given.
+        vision: what reads pictures, siglip:MODEL; without it tokens are given.
 
     Raises:
         CheckpointError: damaged, unsafe, or of another layout.
+        InputError: an encoder that does not fit, see `gencore_robot.encoders.encoded`.
     """
     net, process, notes = read_rdt(Path(path), norm)
-    return assemble(net, process, card=imported("rdt", path, notes, LICENCE))
+    pipe = assemble(net, process, card=imported("rdt", path, notes, LICENCE))
+    return encoded(pipe, language=language, vision=vision)
 
 
 def read_rdt(path: Path, norm: NormName = "timm_var") -> tuple[RDT, TableProcess, list[str]]:
@@ -73,12 +79,18 @@ def network(state: Mapping[str, Tensor], config: Mapping[str, Any], norm: NormNa
     return net, process, notes
 
 
-def assemble(net: RDT, process: TableProcess, *, card: Mapping[str, Any]) -> Pipeline:
-    """The pipeline of `net` over chunks in the unified action space."""
-    streams = net.config()["streams"]
+def assemble(net: RDT, process: TableProcess, *, card: Mapping[str, Any], mean: Sequence[float] | None = None,
+             absent: Mapping[str, int] | None = None) -> Pipeline:  # fmt: skip
+    """The pipeline of `net` over chunks in the unified action space.
+
+    Args:
+        mean: state that stands for an absent one, see `Proprioception`.
+        absent: of streams whose data have tokens for nothing, see `Precomputed`.
+    """
+    streams, nulls = net.config()["streams"], absent or {}
     conditioner = Observation([
-        Proprioception(net.slots),
-        *(Precomputed(name, settings["dims"], settings["length"]) for name, settings in streams.items()),
+        Proprioception(net.slots, mean=mean),
+        *(Precomputed(name, part["dims"], part["length"], absent=nulls.get(name)) for name, part in streams.items()),
     ])  # fmt: skip
     return Pipeline(
         modality="robot", tokenizer=Chunks(net.horizon, net.slots), conditioner=conditioner, backbone=net,

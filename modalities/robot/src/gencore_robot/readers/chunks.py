@@ -15,8 +15,10 @@ from gencore_robot.codec import ActionCodec
 from gencore_robot.conditioning.frames import CameraFrames
 from gencore_robot.conditioning.lowdim import LowDim
 from gencore_robot.conditioning.observation import Observation
+from gencore_robot.conditioning.phrases import PhraseList
 from gencore_robot.conditioning.precomputed import Precomputed
 from gencore_robot.data import Episodes, Numbers
+from gencore_robot.embodiments.embodiment import difference
 from gencore_robot.readers.episode import chunk
 from gencore_robot.readers.pictures import pictures, require_pictures
 from gencore_robot.readers.tokens import require_tokens, tokens
@@ -109,7 +111,8 @@ class ActionChunks(Data):
         return read
 
     def describe(self) -> str:
-        return f"{len(self.episodes)} episodes, {len(self)} steps of {self.codec.embodiment.name}"
+        told = f"{len(self.episodes)} episodes, {len(self)} steps of {self.codec.embodiment.name}"
+        return told + (f"; {self.episodes.note}" if self.episodes.note else "")
 
     def verify(self) -> dict[str, str]:
         faults = self.episodes.verify()
@@ -160,6 +163,18 @@ def _floats(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values).float()
 
 
+def _require_phrases(episodes: Episodes, phrases: PhraseList) -> None:
+    for episode in episodes.episodes:
+        said = [text for group in episode.instructions for text in group]
+        if not said:
+            raise InputError("data", f"{episode.name} without an instruction", "one of the model's in each episode")
+        for text in said:
+            try:
+                phrases.row(text)
+            except InputError as error:
+                raise InputError(f"{episode.name}: instruction", error.given, error.accepted, error.hint) from error
+
+
 def chunks_of(episodes: Episodes, pipe: Pipeline) -> ActionChunks | UnifiedChunks:
     """The chunks that train `pipe`: of its robot, or in the unified space of all robots of the episodes.
 
@@ -171,11 +186,16 @@ def chunks_of(episodes: Episodes, pipe: Pipeline) -> ActionChunks | UnifiedChunk
     cameras = next((part for part in parts if isinstance(part, CameraFrames)), None)
     if any(isinstance(part, LowDim) for part in parts) and not episodes.sees:
         raise InputError("data", "episodes without env_state", "low-dimensional state of the environment in each")
+    for phrases in (part for part in parts if isinstance(part, PhraseList)):
+        _require_phrases(episodes, phrases)
     if isinstance(pipe.tokenizer, ActionCodec):
         (robot, *others) = episodes.robots(pipe.tokenizer.embodiment)
-        if others or robot.config() != pipe.tokenizer.embodiment.config():
+        trained = pipe.tokenizer.embodiment
+        differs = difference(robot, trained)
+        if others or differs:
             given = ", ".join(one.name for one in (robot, *others))
-            raise InputError("data", f"episodes of {given}", f"of {pipe.tokenizer.embodiment.name}, the model's robot")
+            same = f" with {differs}" if given == trained.name else ""
+            raise InputError("data", f"episodes of {given}{same}", f"of {trained.name}, the model's robot")
         return ActionChunks(episodes, pipe.tokenizer, read=read, cameras=cameras)
     horizon = pipe.tokenizer.spec().sizes[0]
     return UnifiedChunks([

@@ -32,16 +32,15 @@ def opened(path: Path) -> Iterator[h5py.File]:
     """The file, closed afterwards.
 
     Raises:
-        InputError: it does not exist, or is truncated or no HDF5 at all.
+        InputError: it does not exist, or is truncated, damaged where it is read, or no HDF5 at all.
     """
     import h5py
 
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError("episode", path, "a complete HDF5 file", str(error).splitlines()[0]) from error
-    with file:
-        yield file
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        raise InputError("episode", path, "a complete HDF5 file", str(error).partition("\n")[0]) from error
 
 
 def numbers(path: Path, state: str = STATE, action: str = ACTION) -> tuple[np.ndarray, np.ndarray]:
@@ -58,18 +57,14 @@ def numbers(path: Path, state: str = STATE, action: str = ACTION) -> tuple[np.nd
 
 def array(file: h5py.File, key: str, path: Path) -> Any:
     """The whole of the dataset `key`."""
-    data = dataset(file, key, path)
-    try:
-        return data[()]
-    except OSError as error:
-        raise InputError(f"{path}: {key}", "unreadable data", "a complete file", str(error).splitlines()[0]) from error
+    return dataset(file, key, path)[()]
 
 
 def dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
     """The dataset `key`.
 
     Raises:
-        InputError: there is none of this name.
+        InputError: there is none of this name, or one without an axis.
     """
     import h5py
 
@@ -81,6 +76,8 @@ def dataset(file: h5py.File, key: str, path: Path) -> h5py.Dataset:
 
     file.visititems(collect)
     require(list(found), key, str(path))
+    if not found[key].ndim:
+        raise InputError(f"{path}: {key}", "one value", "an array with an entry a step")
     return found[key]
 
 
@@ -111,7 +108,11 @@ def frames(path: Path, camera: str, steps: Sequence[int], order: str = "bgr") ->
 
 def cameras(path: Path, file: h5py.File) -> dict[str, Callable[[int], np.ndarray]]:
     """What reads the pictures of each camera of the file, see `Episode`; encoded ones come as their colours are."""
-    return {camera: partial(_picture, path, camera) for camera in file.get(IMAGES, ())}
+    import h5py
+
+    found = file.get(IMAGES)
+    named = map(str, found) if isinstance(found, h5py.Group) else ()
+    return {camera: partial(_picture, path, camera) for camera in named}
 
 
 def _picture(path: Path, camera: str, step: int) -> np.ndarray:
@@ -123,7 +124,7 @@ def decoded(row: Any, order: str, where: str) -> np.ndarray:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
-        raise MissingDependency("pillow", "encoded pictures", "pillow") from error
+        raise MissingDependency("pillow", "encoded pictures", "gencore-robot[data]") from error
     try:
         with Image.open(io.BytesIO(bytes(row))) as picture:
             rgb = np.asarray(picture.convert("RGB"))
@@ -144,11 +145,16 @@ def act_episode(path: Path) -> Episode:
     with opened(path) as file:
         length = len(dataset(file, STATE, path))
         seen = partial(environment, path) if ENVIRONMENT in file else None
-        said, robot = str(file.attrs.get("instruction", "")), file.attrs.get("embodiment")
+        said, robot = (_text(file.attrs.get(key, "")) for key in ("instruction", "embodiment"))
         seeing = cameras(path, file)
     return Episode(str(path), length, partial(numbers, path), instructions=((said,),) if said else (), environment=seen,
-                   embodiment=None if robot is None else parse(str(robot), str(path)),
+                   embodiment=parse(robot, str(path)) if robot else None,
                    pictures=seeing)  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    # Fixed-length strings of HDF5 are bytes.
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def environment(path: Path, key: str = ENVIRONMENT) -> np.ndarray:

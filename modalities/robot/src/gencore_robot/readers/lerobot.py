@@ -15,6 +15,7 @@ import numpy as np
 
 from gencore.errors import InputError, MissingDependency
 from gencore_robot.readers.episode import Episode, checked, require
+from gencore_robot.readers.lerobot_pictures import cameras
 
 STATE, ACTION, ENVIRONMENT = "observation.state", "action", "observation.environment_state"
 
@@ -43,7 +44,7 @@ def lerobot_episodes(root: Path, state: str = STATE, action: str = ACTION) -> li
             tasks = tuple(row.get("tasks") or ())
             seen = partial(environment, root / place, index, length) if ENVIRONMENT in info["features"] else None
             found.append(Episode(f"{root.name} {index}", length, read, instructions=(tasks,) if tasks else (),
-                                 environment=seen))  # fmt: skip
+                                 environment=seen, pictures=cameras(root, info, row, root / place, table)))  # fmt: skip
     if not found:
         raise InputError("dataset", root, "episodes under meta/episodes")
     return sorted(found, key=lambda episode: int(episode.name.rsplit(" ", 1)[1]))
@@ -83,8 +84,8 @@ def described(root: Path) -> dict[str, Any]:
     return info
 
 
-def table(file: Path, columns: list[str] | None = None, episode: int | None = None) -> Any:
-    """A parquet file, of one episode if its number is given.
+def table(file: Path, columns: list[str] | None = None, episode: int | None = None, frame: int | None = None) -> Any:
+    """A parquet file, of one episode, and of one frame, if their numbers are given.
 
     Raises:
         InputError: absent, damaged, or without one of the columns.
@@ -99,8 +100,9 @@ def table(file: Path, columns: list[str] | None = None, episode: int | None = No
         names = pq.read_schema(file).names
         for column in columns or ():
             require(names, column, str(file))
-        rows = None if episode is None else [("episode_index", "=", episode)]
-        return pq.read_table(file, columns=columns, filters=rows)
+        wanted = {"episode_index": episode, "frame_index": frame}
+        rows = [(column, "=", number) for column, number in wanted.items() if number is not None]
+        return pq.read_table(file, columns=columns, filters=rows or None)
     except InputError:
         raise
     except (ArrowException, OSError) as error:

@@ -18,7 +18,7 @@ from gencore.errors import InputError
 from gencore_robot.codec import ActionCodec
 from gencore_robot.readers.encoded import encoded
 from gencore_robot.readers.episode import Episode, chunk
-from gencore_robot.readers.hdf5 import cameras, frames, numbers, opened
+from gencore_robot.readers.hdf5 import STATE, cameras, dataset, frames, numbers, opened
 from gencore_robot.statistics import Statistics
 
 SHORTEST, MOVED, HISTORY = 128, 1e-2, 2
@@ -56,6 +56,16 @@ def rdt_episode(path: Path) -> Episode:
                    pictures=seeing)  # fmt: skip
 
 
+def long_enough(path: Path) -> bool:
+    """Whether a file has the steps that an episode needs to be used.
+
+    Raises:
+        InputError: the file is damaged or lacks a key.
+    """
+    with opened(path) as file:
+        return len(dataset(file, STATE, path)) >= SHORTEST
+
+
 def instructions(path: Path) -> tuple[tuple[str, ...], ...]:
     """The three ways to say the task of an episode, each one text or more; none without their file.
 
@@ -84,11 +94,11 @@ def sample(path: Path, step: int, codec: ActionCodec) -> dict[str, Any]:
 
     Returns:
         ``state`` (1, 128), ``actions`` (horizon, 128), ``state_indicator`` (128,), ``state_mean``, ``state_std``,
-        ``state_norm`` (128,), and of each camera the file has ``<camera>`` (2, H, W, 3) uint8 BGR of the steps
+        ``state_norm`` (128,), and of each of `CAMERAS` ``<camera>`` (2, H, W, 3) uint8 BGR of the steps
         before and at `step`, and ``<camera>_mask`` (2,) bool, which of the two lie in the motion.
 
     Raises:
-        InputError: as `rdt_episode`, or a step outside.
+        InputError: as `rdt_episode`, a camera the file lacks, or a step outside.
     """
     episode = rdt_episode(path)
     if not episode.start <= step < episode.length:

@@ -34,7 +34,7 @@ def for_environment(env_id: str) -> EnvMapping:
         InputError: none is packaged for it.
 
     >>> sorted(for_environment("gym_pusht/PushT-v0").observation)
-    ['env_state', 'state']
+    ['env_state', 'images', 'state']
     """
     plain = env_id.rpartition(":")[2]
     known: list[str] = []
