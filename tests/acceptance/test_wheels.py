@@ -11,12 +11,17 @@ import wheelhouse
 
 pytestmark = pytest.mark.acceptance
 
-HEAVY = ("lightning", "tensorboard", "trimesh", "open3d", "gymnasium", "scipy", "diffusers", "transformers", "sklearn")
+HEAVY = ("lightning", "tensorboard", "trimesh", "open3d", "scipy", "diffusers", "transformers", "sklearn")
+OTHERS = ("av", "mujoco", "gymnasium", "h5py", "sentencepiece")
 SETS = [
-    (("gencore", "gencore-images"), "images", (*HEAVY, "gencore_kernels", "av", "mujoco")),
-    (("gencore", "gencore-images", "gencore-kernels"), "images", (*HEAVY, "av", "mujoco")),
-]
-"""(wheels, the modality whose default is generated, what must be absent besides every other modality)."""
+    (("gencore", "gencore-images"), "images -o out.png", (*HEAVY, *OTHERS, "gencore_kernels")),
+    (("gencore", "gencore-images", "gencore-kernels"), "images -o out.png", (*HEAVY, *OTHERS)),
+    (("gencore", "gencore-text"), "text -o out.txt", (*HEAVY, "av", "mujoco", "gymnasium", "h5py")),
+    (("gencore", "gencore-video"), "video -o out.mp4", (*HEAVY, "mujoco", "gymnasium", "h5py", "sentencepiece")),
+    (("gencore", "gencore-robot"), "robot --state=0,-0.9 --env-state=-0.6,0.5,0.6,0.5 -o out.npz",
+     (*HEAVY, "av", "mujoco", "sentencepiece")),
+]  # fmt: skip
+"""(wheels, words of ``gencore generate`` that end in the file, what must be absent besides every other modality)."""
 
 GENERATE = """
 import json, sys
@@ -24,9 +29,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from gencore.cli import main
 import gencore
-code = main(["generate", sys.argv[1], "--seed", "0", "-o", sys.argv[2]])
+code = main(["generate", *sys.argv[1].split(), "--seed", "0"])
 tops = sorted({name.partition(".")[0] for name in sys.modules})
-found = [name for name in sys.argv[3:] if find_spec(name)]
+found = [name for name in sys.argv[2:] if find_spec(name)]
 print(json.dumps({"code": code, "loaded": tops, "found": found, "home": str(Path(gencore.__file__).parents[1])}))
 """
 
@@ -46,9 +51,9 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> wheelhouse.Environment:
     return wheelhouse.installed(["gencore", "gencore-images"], tmp_path_factory.mktemp("plain"))
 
 
-@pytest.mark.parametrize(("names", "modality", "absent"), SETS, ids=["+".join(names) for names, _, _ in SETS])
+@pytest.mark.parametrize(("names", "words", "absent"), SETS, ids=["+".join(names) for names, _, _ in SETS])
 def test_a_modality_from_its_wheels(
-    names: tuple[str, ...], modality: str, absent: tuple[str, ...], tmp_path: Path
+    names: tuple[str, ...], words: str, absent: tuple[str, ...], tmp_path: Path
 ) -> None:
     environment = wheelhouse.installed(list(names), tmp_path)
     assert "No broken requirements" in environment.pip("check")
@@ -56,14 +61,15 @@ def test_a_modality_from_its_wheels(
     assert {plugin["distribution"] for plugin in listed} == set(names)
     assert {plugin["status"] for plugin in listed} == {"ok"}
     others = sorted(modality_packages() - {name.replace("-", "_") for name in names})
-    done = run(environment.python, "-c", GENERATE, modality, "out.png", *absent, *others, cwd=tmp_path)
+    done = run(environment.python, "-c", GENERATE, words, *absent, *others, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
-    assert told["code"] == 0 and (tmp_path / "out.png").stat().st_size > 0
+    out = words.split()[-1]
+    assert told["code"] == 0 and (tmp_path / out).stat().st_size > 0
     assert Path(told["home"]).is_relative_to(environment.folder), "the source tree was used"
     assert told["found"] == []
     assert not set(told["loaded"]) & {*absent, *others}
-    again = run(*environment.command, "reproduce", "out.png", cwd=tmp_path)
+    again = run(*environment.command, "reproduce", out, cwd=tmp_path)
     assert "1 of 1 samples bit-equal" in again.stdout, again.stderr
 
 

@@ -62,12 +62,13 @@ class Environment:
         return _run(sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check", *words)
 
 
-def base() -> Path:
-    """A folder with `BASE` and what these need, linked from the environment that runs the checks: nothing is fetched.
+def base(names: Iterable[str] = ()) -> Path:
+    """A folder with `BASE`, what the distributions `names` require, and what these need, linked from the environment
+    that runs the checks: nothing is fetched.
 
     It is made once and kept in ``$GENCORE_ACCEPTANCE_CACHE``, by default in the folder for temporary files.
     """
-    wanted = _closure(BASE)
+    wanted = _closure([*BASE, *_required(names)])
     home = Path(os.environ.get("GENCORE_ACCEPTANCE_CACHE") or Path(tempfile.gettempdir(), "gencore-acceptance"))
     key = "\n".join([sys.prefix, *sorted(f"{dist.name} {dist.version}" for dist in wanted)])
     folder = home / hashlib.blake2b(key.encode(), digest_size=6).hexdigest()
@@ -79,6 +80,13 @@ def base() -> Path:
                     (part / top).symlink_to(Path(str(dist.locate_file(top))))
         part.rename(folder)
     return folder
+
+
+def _required(names: Iterable[str]) -> list[str]:
+    """What distributions of the repository require from outside of it."""
+    projects = [tomllib.loads((distributions()[n] / "pyproject.toml").read_text("utf-8"))["project"] for n in names]
+    needs = {need for project in projects for need in project["dependencies"]}
+    return sorted(need for need in needs if not Requirement(need).name.startswith("gencore"))
 
 
 def _closure(names: Iterable[str]) -> list[Distribution]:
@@ -112,9 +120,9 @@ def on_top_of(packages: Path, folder: Path) -> Environment:
 
 
 def installed(names: list[str], folder: Path) -> Environment:
-    """A new environment with the wheels of `names` on top of `base`, resolved without any index."""
+    """A new environment with the wheels of `names` on top of their `base`, resolved without any index."""
     wheels = build(names, folder / "wheels")
-    made = on_top_of(base(), folder / "environment")
+    made = on_top_of(base(names), folder / "environment")
     made.pip("install", "--quiet", "--no-index", *map(str, wheels))
     return made
 
